@@ -1,0 +1,3 @@
+module sigillo
+
+go 1.26
