@@ -1,7 +1,5 @@
 package exchange
 
-import "time"
-
 // ID is the UUIDv7 of an exchange in its canonical text form (36 characters, lower case).
 type ID string
 
@@ -70,6 +68,3 @@ func (k Keys) All(name string) []string {
 	}
 	return all
 }
-
-// Captured is an instant of capture; its UTC month is the class-month of all messages of the exchange.
-type Captured = time.Time

@@ -20,19 +20,19 @@ type Reason string
 
 // Reasons of a refusal.
 const (
-	ReasonNoRoute        Reason = "no-route"         // 404: no route of this listener serves the path
-	ReasonMethod         Reason = "method"           // 405: method not served
-	ReasonSyntax         Reason = "syntax"           // 400: not well-formed, or an ambiguity that we do not guess at
-	ReasonActionMismatch Reason = "action-mismatch"  // 400: SOAPAction contradicts the body
-	ReasonTooLarge       Reason = "too-large"        // 413: body over the route's limit; recorded cut
-	ReasonBodyTimeout    Reason = "body-timeout"     // 408: the body did not arrive in time; recorded cut
-	ReasonBodyAborted    Reason = "body-aborted"     // 400: the caller went away while sending; recorded cut
-	ReasonRole           Reason = "role"             // 403: the participant has not the role that the route asks for
-	ReasonClaim          Reason = "claim"            // 403: the message claims an identity that is not the caller's
-	ReasonNotServed      Reason = "not-served"       // 403: the message names an EC or PSP that the route does not serve
-	ReasonPolicy         Reason = "policy"           // 403: policy denied
-	ReasonUnavailable    Reason = "unavailable"      // 503: evidence is not possible now
-	ReasonMisdirected    Reason = "misdirected"      // 421: SNI and Host differ
+	ReasonNoRoute        Reason = "no-route"        // 404: no route of this listener serves the path
+	ReasonMethod         Reason = "method"          // 405: method not served
+	ReasonSyntax         Reason = "syntax"          // 400: not well-formed, or an ambiguity that we do not guess at
+	ReasonActionMismatch Reason = "action-mismatch" // 400: SOAPAction contradicts the body
+	ReasonTooLarge       Reason = "too-large"       // 413: body over the route's limit; recorded cut
+	ReasonBodyTimeout    Reason = "body-timeout"    // 408: the body did not arrive in time; recorded cut
+	ReasonBodyAborted    Reason = "body-aborted"    // 400: the caller went away while sending; recorded cut
+	ReasonRole           Reason = "role"            // 403: the participant has not the role that the route asks for
+	ReasonClaim          Reason = "claim"           // 403: the message claims an identity that is not the caller's
+	ReasonNotServed      Reason = "not-served"      // 403: the message names an EC or PSP that the route does not serve
+	ReasonPolicy         Reason = "policy"          // 403: policy denied
+	ReasonUnavailable    Reason = "unavailable"     // 503: evidence is not possible now
+	ReasonMisdirected    Reason = "misdirected"     // 421: SNI and Host differ
 )
 
 // Reasons of a failure.
