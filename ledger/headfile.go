@@ -1,0 +1,137 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// The HEAD file stands beside the store and tells what was acknowledged: two slots of 4 KiB, written
+// in turn and synced after the commit and before the acknowledgement. Badger may lose a damaged tail
+// without a word (ledger.md 3); HEAD is how Sigillo notices.
+const (
+	headFileName  = "HEAD"
+	cleanFileName = "CLEAN"
+	slotSize      = 4096
+)
+
+// headMark is one slot of the HEAD file.
+type headMark struct {
+	Seq  uint64 `json:"seq"`
+	Size uint64 `json:"size"`
+	Last Hash   `json:"last"`
+	Root Hash   `json:"root"`
+}
+
+// headFile writes the marks of one ledger. One goroutine uses it.
+type headFile struct {
+	f   *os.File
+	seq uint64
+}
+
+func openHeadFile(dir string) (*headFile, error) {
+	f, err := os.OpenFile(filepath.Join(dir, headFileName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := readHeadFile(dir)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &headFile{f: f, seq: m.Seq}, nil
+}
+
+// write makes m durable. It returns only when the bytes are synced.
+func (h *headFile) write(m headMark) error {
+	h.seq++
+	m.Seq = h.seq
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	slot := make([]byte, slotSize)
+	sum := sha256.Sum256(b)
+	copy(slot, fmt.Sprintf("%x %s\n", sum, b))
+	if _, err := h.f.WriteAt(slot, int64(h.seq%2)*slotSize); err != nil {
+		return fmt.Errorf("writing HEAD: %w", err)
+	}
+	if err := unix.Fdatasync(int(h.f.Fd())); err != nil {
+		return fmt.Errorf("syncing HEAD: %w", err)
+	}
+	return nil
+}
+
+func (h *headFile) close() error { return h.f.Close() }
+
+// readHeadFile gives the newer valid mark; found is false where there is none, which is an error when
+// the file is not empty: both slots cannot be torn at once.
+func readHeadFile(dir string) (m headMark, found bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, headFileName))
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(b) == 0 {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, err
+	}
+	for i := 0; i+slotSize <= len(b) || i == 0; i += slotSize {
+		end := min(i+slotSize, len(b))
+		line, _, ok := bytes.Cut(b[i:end], []byte("\n"))
+		if !ok || len(line) < 66 {
+			continue
+		}
+		var s headMark
+		if fmt.Sprintf("%x", sha256.Sum256(line[65:])) != string(line[:64]) || json.Unmarshal(line[65:], &s) != nil {
+			continue
+		}
+		if !found || s.Seq > m.Seq {
+			m, found = s, true
+		}
+	}
+	if !found {
+		return m, false, errors.New("HEAD: neither slot is intact")
+	}
+	return m, true, nil
+}
+
+// markClean leaves the sign of a clean stop; takeClean removes it and tells whether it was there.
+func markClean(dir string) error {
+	if err := renameio.WriteFile(filepath.Join(dir, cleanFileName), []byte("stopped cleanly\n"), 0o600); err != nil {
+		return fmt.Errorf("marking the clean stop: %w", err)
+	}
+	return syncDir(dir)
+}
+
+func takeClean(dir string) (bool, error) {
+	err := os.Remove(filepath.Join(dir, cleanFileName))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, syncDir(dir)
+}
+
+// isClean tells whether the ledger in dir was stopped cleanly, without changing anything.
+func isClean(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, cleanFileName))
+	return err == nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,304 @@
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sigillo/internal/exchange"
+)
+
+// Stored is an entry as it stands in the log: its bytes and their reading.
+type Stored struct {
+	N     uint64
+	Bytes []byte
+	*Entry
+}
+
+// Entry gives entry n, checked to be number n.
+func (l *Log) Entry(ctx context.Context, n uint64) (Stored, error) {
+	b, err := l.Get(ctx, entryKey(n))
+	if err != nil {
+		return Stored{}, fmt.Errorf("reading entry %d: %w", n, err)
+	}
+	e, err := DecodeEntry(b)
+	if err != nil {
+		return Stored{}, fmt.Errorf("entry %d: %w", n, err)
+	}
+	if e.N != n {
+		return Stored{}, fmt.Errorf("entry %d says that it is entry %d", n, e.N)
+	}
+	return Stored{N: n, Bytes: b, Entry: e}, nil
+}
+
+// Exchange gives the entries of an exchange in order; ErrNotFound when there are none.
+func (l *Log) Exchange(ctx context.Context, id exchange.ID) ([]Stored, error) {
+	x, err := uuid.Parse(string(id))
+	if err != nil {
+		return nil, fmt.Errorf("exchange id %q is no UUID", id)
+	}
+	var all []Stored
+	var ns []uint64
+	err = l.Scan(ctx, exchangeTableKey(tableExchange, x), nil, func(key, _ []byte) error {
+		ns = append(ns, binary.BigEndian.Uint64(key[17:]))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range ns {
+		s, err := l.Entry(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("exchange %s: %w", id, ErrNotFound)
+	}
+	return all, nil
+}
+
+// Opener opens sealed content and receipts of a log with the class keys that its user may use.
+type Opener struct {
+	log *Log
+	o   *opener
+}
+
+// NewOpener binds a log to class keys.
+func NewOpener(l *Log, keys ClassKeys) *Opener { return &Opener{l, newOpener(l.View, keys)} }
+
+// Content opens one message and checks it against its commitment. The caller records the access first.
+func (o *Opener) Content(ctx context.Context, id exchange.ID, ref MessageRef) (Content, error) {
+	x, err := uuid.Parse(string(id))
+	if err != nil {
+		return Content{}, fmt.Errorf("exchange id %q is no UUID", id)
+	}
+	return openMessage(ctx, o.o, o.log.Origin(), x, ref)
+}
+
+// Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound.
+func (o *Opener) Receipt(ctx context.Context, id exchange.ID) (string, error) {
+	x, err := uuid.Parse(string(id))
+	if err != nil {
+		return "", fmt.Errorf("exchange id %q is no UUID", id)
+	}
+	return readReceipt(ctx, o.o, o.log.Origin(), x)
+}
+
+// Query says which entries are wanted; empty fields ask nothing.
+type Query struct {
+	Operation   string
+	Participant string
+	Outcome     string    // outcome code, fault code or reason
+	Key         string    // IUV, notice number, payment token, …: looked for under every name
+	From, To    time.Time // From inclusive, To exclusive
+	Limit       int       // 0: 1,000
+}
+
+// keyedNames are the names under which a business key is looked for.
+var keyedNames = []string{"iuv", "notice", "ccp", "paymentToken", "transactionId", "idempotencyKey", "idFlusso", "cartId", "iupd", "creditor",
+	"idPSP", "idBrokerPA", "idBrokerPSP", "amount", "postalAccount", "idSoggettoServizio", "standIn", "faultId", "outcome"}
+
+// Search gives the entries that match all of q, newest last. keys is needed only when q asks for Key.
+func (l *Log) Search(ctx context.Context, q Query, keys ClassKeys) ([]Stored, error) {
+	limit := q.Limit
+	if limit <= 0 {
+		limit = 1000
+	}
+	var sets []map[uint64]bool
+	for _, t := range []struct {
+		kind  byte
+		value string
+	}{{termOperation, q.Operation}, {termParticipant, q.Participant}, {termOutcome, q.Outcome}} {
+		if t.value == "" {
+			continue
+		}
+		s, err := l.numbers(ctx, plainTerm(t.kind, t.value))
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, s)
+	}
+	if q.Key != "" {
+		s, err := l.keyed(ctx, q.Key, keys)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, s)
+	}
+	if len(sets) == 0 {
+		return l.between(ctx, q.From, q.To, limit)
+	}
+	var ns []uint64
+	for n := range sets[0] {
+		in := true
+		for _, s := range sets[1:] {
+			in = in && s[n]
+		}
+		if in {
+			ns = append(ns, n)
+		}
+	}
+	sort.Slice(ns, func(i, j int) bool { return ns[i] < ns[j] })
+	var out []Stored
+	for _, n := range ns {
+		s, err := l.Entry(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if within(s.Time.Time, q.From, q.To) {
+			if out = append(out, s); len(out) == limit {
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
+func within(t, from, to time.Time) bool {
+	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
+}
+
+// numbers are the entry numbers under one index prefix.
+func (l *Log) numbers(ctx context.Context, prefix []byte) (map[uint64]bool, error) {
+	s := map[uint64]bool{}
+	err := l.Scan(ctx, prefix, nil, func(key, _ []byte) error {
+		if len(key) == len(prefix)+8 {
+			s[binary.BigEndian.Uint64(key[len(prefix):])] = true
+		}
+		return nil
+	})
+	return s, err
+}
+
+// keyed looks a business key up in the keyed index of every class-month that is alive.
+func (l *Log) keyed(ctx context.Context, value string, keys ClassKeys) (map[uint64]bool, error) {
+	if keys == nil {
+		return nil, errors.New("a search by business key needs the class keys")
+	}
+	names, err := l.classKeyNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[uint64]bool{}
+	for _, name := range names {
+		key, err := keys.MAC(ctx, name, []byte(indexLabel))
+		if err != nil {
+			if keys.Destroyed(err) {
+				continue
+			}
+			return nil, fmt.Errorf("asking the index key of class key %s: %w", name, err)
+		}
+		for _, k := range keyedNames {
+			s, err := l.numbers(ctx, keyedTerm(name, key, k, value))
+			if err != nil {
+				return nil, err
+			}
+			for n := range s {
+				found[n] = true
+			}
+		}
+	}
+	for kind := range map[byte]bool{termStation: true, termChannel: true} {
+		s, err := l.numbers(ctx, plainTerm(kind, value))
+		if err != nil {
+			return nil, err
+		}
+		for n := range s {
+			found[n] = true
+		}
+	}
+	return found, nil
+}
+
+// classKeyNames are the transit keys of content that the log has used.
+func (l *Log) classKeyNames(ctx context.Context) ([]string, error) {
+	seen := map[string]bool{}
+	var names []string
+	err := l.Scan(ctx, []byte{tableClassKey}, nil, func(_, value []byte) error {
+		var r classKeyRecord
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("data key record: %w", err)
+		}
+		if !seen[r.Name] && !strings.Contains(r.Name, "-r-g") {
+			seen[r.Name] = true
+			names = append(names, r.Name)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// between gives entries by time. Time never goes backwards, so the first is found by halving.
+func (l *Log) between(ctx context.Context, from, to time.Time, limit int) ([]Stored, error) {
+	var failed error
+	first := sort.Search(int(l.Head.Size), func(i int) bool {
+		s, err := l.Entry(ctx, uint64(i))
+		if err != nil {
+			failed = errors.Join(failed, err)
+			return true
+		}
+		return from.IsZero() || !s.Time.Before(from)
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	var out []Stored
+	for n := uint64(first); n < l.Head.Size && len(out) < limit; n++ {
+		s, err := l.Entry(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if !to.IsZero() && !s.Time.Before(to) {
+			break
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Segment calls fn for the entries first..last of an own chain, in order of k.
+func (l *Log) Segment(ctx context.Context, own string, first, last uint64, fn func(Stored) error) error {
+	for k := first; k <= last; k++ {
+		b, err := l.Get(ctx, ownIndexKey(own, k))
+		if err != nil {
+			return fmt.Errorf("own chain %s: looking up k %d: %w", own, k, err)
+		}
+		if len(b) != 8 {
+			return fmt.Errorf("own chain %s: index of k %d is malformed", own, k)
+		}
+		s, err := l.Entry(ctx, binary.BigEndian.Uint64(b))
+		if err != nil {
+			return err
+		}
+		if s.Own.P != own || s.Own.K != k {
+			return fmt.Errorf("own chain %s: entry %d is not its k %d", own, s.N, k)
+		}
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Chains gives every own chain and the number of its entries.
+func (l *Log) Chains(ctx context.Context) (map[string]uint64, error) {
+	out := map[string]uint64{}
+	err := l.Scan(ctx, []byte{tableOwn}, nil, func(key, value []byte) error {
+		var s ownState
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("own chain %s: %w", key[1:], err)
+		}
+		out[string(key[1:])] = s.K
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"sigillo/internal/exchange"
+)
+
+// ErrRunning says that a running instance holds the ledger: read it through its socket (Dial).
+var ErrRunning = errors.New("a running instance holds the ledger")
+
+// ErrNoLedger says that a directory holds no ledger.
+var ErrNoLedger = errors.New("there is no ledger")
+
+// OpenLog opens the ledger in dir for reading, without writing a byte of it. A ledger that was stopped
+// cleanly is read in place; one that was not, or whose store refuses to open, is read in a copy that
+// Close removes. found holds what opening already showed to be wrong.
+func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found []exchange.Finding, err error) {
+	store := filepath.Join(dir, storeDirName)
+	if ok, err := hasStore(store); err != nil {
+		return nil, nil, err
+	} else if !ok {
+		return nil, nil, fmt.Errorf("%s: %w", dir, ErrNoLedger)
+	}
+	if running(dir) {
+		return nil, nil, fmt.Errorf("%s: %w", dir, ErrRunning)
+	}
+	if isClean(dir) {
+		db, err := badger.Open(storeOptions(store, log).WithReadOnly(true))
+		if err == nil {
+			return finishLog(ctx, dir, db, db.Close, nil)
+		}
+		found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken,
+			Detail: "the store does not open as it was left: " + oneLine(err)})
+	}
+	return openCopy(ctx, dir, log, found)
+}
+
+// openCopy reads a copy, first as strictly as ever, then without the store's own checksums: the
+// entries' hashes tell better what was hit.
+func openCopy(ctx context.Context, dir string, log *slog.Logger, found []exchange.Finding) (*Log, []exchange.Finding, error) {
+	for _, lenient := range []bool{false, true} {
+		tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), ".sigillo-copy-")
+		if err != nil {
+			return nil, nil, fmt.Errorf("making room for a copy of the ledger: %w", err)
+		}
+		remove := func() error { return os.RemoveAll(tmp) }
+		if err := copyLedger(tmp, dir); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("copying the ledger: %w", err), remove())
+		}
+		o := storeOptions(filepath.Join(tmp, storeDirName), log).WithSyncWrites(false)
+		if lenient {
+			o = o.WithChecksumVerificationMode(options.NoVerification).WithVerifyValueChecksum(false)
+		}
+		db, err := badger.Open(o)
+		if err != nil {
+			if len(found) == 0 || found[len(found)-1].Check != "store" {
+				found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: "a copy of the store does not open: " + oneLine(err)})
+			}
+			if rerr := remove(); rerr != nil {
+				return nil, nil, rerr
+			}
+			continue
+		}
+		l, more, err := finishLog(ctx, dir, db, func() error { return errors.Join(db.Close(), remove()) }, found)
+		if err != nil && !lenient {
+			continue
+		}
+		return l, more, err
+	}
+	return nil, found, fmt.Errorf("the store in %s cannot be opened, not even in a copy", dir)
+}
+
+// finishLog reads head and genesis and holds the head against the HEAD file.
+func finishLog(ctx context.Context, dir string, db *badger.DB, close func() error, found []exchange.Finding) (*Log, []exchange.Finding, error) {
+	l, err := newLog(ctx, badgerView{db}, close)
+	if err != nil {
+		return nil, found, errors.Join(err, close())
+	}
+	m, ok, err := readHeadFile(dir)
+	head := func(format string, a ...any) {
+		n := l.Head.Size
+		found = append(found, exchange.Finding{Check: "head", Severity: exchange.Broken, Entry: &n, Detail: fmt.Sprintf(format, a...)})
+	}
+	switch {
+	case err != nil:
+		head("%v", err)
+	case !ok:
+		head("the HEAD file is missing")
+	case m.Size > l.Head.Size:
+		head("%d entries were acknowledged, the store holds %d: entries %d to %d are gone", m.Size, l.Head.Size, l.Head.Size, m.Size-1)
+	case m.Size == l.Head.Size && m.Last != l.Head.Last:
+		head("the newest entry is not the one that was acknowledged")
+	}
+	return l, found, nil
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,167 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Sizes of the store; ledger.md 1 says why each is what it is. The value threshold lies below the size
+// of an entry, so that entries and sealed content stand in value logs, where a flipped byte costs the
+// record that it hits and no other.
+const (
+	valueThreshold   = 256
+	valueLogFileSize = 128 << 20
+	memTableSize     = 32 << 20
+	numMemtables     = 3
+)
+
+// storeOptions are the options of every opening of the store.
+func storeOptions(dir string, log *slog.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithSyncWrites(true).
+		WithValueThreshold(valueThreshold).
+		WithValueLogFileSize(valueLogFileSize).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(numMemtables).
+		WithDetectConflicts(false).
+		WithVerifyValueChecksum(true).
+		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(32 << 20).
+		WithCompression(options.None).
+		WithMetricsEnabled(false).
+		WithLogger(storeLogger{log})
+}
+
+// storeLogger routes Badger's own messages into slog; its chatter is debug.
+type storeLogger struct{ log *slog.Logger }
+
+func (l storeLogger) Errorf(f string, a ...any) { l.log.Error("store: " + fmt.Sprintf(f, a...)) }
+func (l storeLogger) Warningf(f string, a ...any) {
+	l.log.Warn("store: " + fmt.Sprintf(f, a...))
+}
+func (l storeLogger) Infof(f string, a ...any)  { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
+func (l storeLogger) Debugf(f string, a ...any) { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
+
+// badgerView reads Badger.
+type badgerView struct{ db *badger.DB }
+
+func (v badgerView) Get(_ context.Context, key []byte) ([]byte, error) {
+	var value []byte
+	err := v.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, ErrNotFound
+	}
+	return value, err
+}
+
+func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) error {
+	return v.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix = prefix
+		o.PrefetchSize = 64
+		it := txn.NewIterator(o)
+		defer it.Close()
+		start := prefix
+		if from != nil {
+			start = from
+		}
+		for it.Seek(start); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			key := it.Item().KeyCopy(nil)
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return fmt.Errorf("reading key %x: %w", key, err)
+			}
+			if err := fn(key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// write commits all of kvs in one transaction and syncs it.
+func write(db *badger.DB, kvs []kv, deletes [][]byte) error {
+	txn := db.NewTransaction(true)
+	defer txn.Discard()
+	for _, x := range kvs {
+		if err := txn.Set(x.key, x.value); err != nil {
+			return err
+		}
+	}
+	for _, k := range deletes {
+		if err := txn.Delete(k); err != nil {
+			return err
+		}
+	}
+	return txn.Commit()
+}
+
+// Head is the newest state of a log: what the next entry is joined to.
+type Head struct {
+	Size  uint64 `json:"size"`
+	Last  Hash   `json:"last"` // SHA-256 of the newest entry
+	Time  Time   `json:"time"` // of the newest entry
+	Root  Hash   `json:"root"`
+	Edge  []Hash `json:"edge"`  // roots of the tree's perfect subtrees, widest first
+	Start uint64 `json:"start"` // size when the writing process started
+}
+
+func readHead(ctx context.Context, v View) (Head, error) {
+	var h Head
+	b, err := v.Get(ctx, headKey())
+	if err != nil {
+		return h, fmt.Errorf("reading the head record: %w", err)
+	}
+	if err := json.Unmarshal(b, &h); err != nil {
+		return h, fmt.Errorf("reading the head record: %w", err)
+	}
+	return h, nil
+}
+
+// readEntry reads and decodes entry n; it does not check its place in the chain.
+func readEntry(ctx context.Context, v View, n uint64) (*Entry, error) {
+	b, err := v.Get(ctx, entryKey(n))
+	if err != nil {
+		return nil, fmt.Errorf("reading entry %d: %w", n, err)
+	}
+	e, err := DecodeEntry(b)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", n, err)
+	}
+	return e, nil
+}
+
+// ownState is the end of an own chain.
+type ownState struct {
+	K    uint64 `json:"k"` // of the next entry
+	Hash Hash   `json:"hash"`
+}
+
+func readOwn(ctx context.Context, v View, p string) (ownState, error) {
+	var s ownState
+	b, err := v.Get(ctx, ownKey(p))
+	if errors.Is(err, ErrNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading own chain %s: %w", p, err)
+	}
+	return s, json.Unmarshal(b, &s)
+}
