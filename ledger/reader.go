@@ -23,7 +23,7 @@ var ErrNoLedger = errors.New("there is no ledger")
 
 // OpenLog opens the ledger in dir for reading, without writing a byte of it. A ledger that was stopped
 // cleanly is read in place; one that was not, or whose store refuses to open, is read in a copy that
-// Close removes. found holds what opening already showed to be wrong.
+// Close removes. found holds what opening already showed to be wrong; it may do so beside an error.
 func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found []exchange.Finding, err error) {
 	store := filepath.Join(dir, storeDirName)
 	if ok, err := hasStore(store); err != nil {
@@ -35,7 +35,7 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 		return nil, nil, fmt.Errorf("%s: %w", dir, ErrRunning)
 	}
 	if isClean(dir) {
-		db, err := badger.Open(storeOptions(store, log).WithReadOnly(true))
+		db, err := badger.Open(readOptions(store, log).WithReadOnly(true))
 		if err == nil {
 			return finishLog(ctx, dir, db, db.Close, nil)
 		}
@@ -45,45 +45,40 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 	return openCopy(ctx, dir, log, found)
 }
 
-// openCopy reads a copy, first as strictly as ever, then without the store's own checksums: the
-// entries' hashes tell better what was hit.
+// readOptions leave checking blocks to finishLog, which says what is wrong and reads on: the entries'
+// own hashes tell better what was hit.
+func readOptions(store string, log *slog.Logger) badger.Options {
+	return storeOptions(store, log).WithChecksumVerificationMode(options.NoVerification).WithVerifyValueChecksum(false)
+}
+
+// openCopy reads a copy beside the ledger, which Badger may repair as it likes.
 func openCopy(ctx context.Context, dir string, log *slog.Logger, found []exchange.Finding) (*Log, []exchange.Finding, error) {
-	for _, lenient := range []bool{false, true} {
-		tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), ".sigillo-copy-")
-		if err != nil {
-			return nil, nil, fmt.Errorf("making room for a copy of the ledger: %w", err)
-		}
-		remove := func() error { return os.RemoveAll(tmp) }
-		if err := copyLedger(tmp, dir); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("copying the ledger: %w", err), remove())
-		}
-		o := storeOptions(filepath.Join(tmp, storeDirName), log).WithSyncWrites(false)
-		if lenient {
-			o = o.WithChecksumVerificationMode(options.NoVerification).WithVerifyValueChecksum(false)
-		}
-		db, err := badger.Open(o)
-		if err != nil {
-			if len(found) == 0 || found[len(found)-1].Check != "store" {
-				found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: "a copy of the store does not open: " + oneLine(err)})
-			}
-			if rerr := remove(); rerr != nil {
-				return nil, nil, rerr
-			}
-			continue
-		}
-		l, more, err := finishLog(ctx, dir, db, func() error { return errors.Join(db.Close(), remove()) }, found)
-		if err != nil && !lenient {
-			continue
-		}
-		return l, more, err
+	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), ".sigillo-copy-")
+	if err != nil {
+		return nil, found, fmt.Errorf("making room for a copy of the ledger: %w", err)
 	}
-	return nil, found, fmt.Errorf("the store in %s cannot be opened, not even in a copy", dir)
+	remove := func() error { return os.RemoveAll(tmp) }
+	if err := copyLedger(tmp, dir); err != nil {
+		return nil, found, errors.Join(fmt.Errorf("copying the ledger: %w", err), remove())
+	}
+	db, err := badger.Open(readOptions(filepath.Join(tmp, storeDirName), log).WithSyncWrites(false))
+	if err != nil {
+		found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: "a copy of the store does not open: " + oneLine(err)})
+		return nil, found, errors.Join(fmt.Errorf("the store in %s cannot be opened, not even in a copy: %w", dir, err), remove())
+	}
+	return finishLog(ctx, dir, db, func() error { return errors.Join(db.Close(), remove()) }, found)
 }
 
 // finishLog reads head and genesis and holds the head against the HEAD file.
 func finishLog(ctx context.Context, dir string, db *badger.DB, close func() error, found []exchange.Finding) (*Log, []exchange.Finding, error) {
+	if err := checkTables(db); err != nil {
+		found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: oneLine(err)})
+	}
 	l, err := newLog(ctx, badgerView{db}, close)
 	if err != nil {
+		first := uint64(0)
+		found = append(found, exchange.Finding{Check: "genesis", Severity: exchange.Broken, Entry: &first,
+			Detail: "the log cannot be begun: " + oneLine(err)})
 		return nil, found, errors.Join(err, close())
 	}
 	m, ok, err := readHeadFile(dir)

@@ -21,7 +21,10 @@ const (
 	numMemtables     = 3
 )
 
-// storeOptions are the options of every opening of the store.
+// storeOptions are the options of every opening of the store. A value whose checksum fails is logged and
+// reads as empty (Badger gives no error): our own hashes refuse it like any other wrong value. Blocks are verified when they are read:
+// verifying all tables at the opening costs more the longer the log is, and in this version of Badger
+// a damaged block then ends the process in a goroutine of its own instead of giving an error.
 func storeOptions(dir string, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithSyncWrites(true).
@@ -31,7 +34,7 @@ func storeOptions(dir string, log *slog.Logger) badger.Options {
 		WithNumMemtables(numMemtables).
 		WithDetectConflicts(false).
 		WithVerifyValueChecksum(true).
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).
+		WithChecksumVerificationMode(options.OnBlockRead).
 		WithBlockCacheSize(16 << 20).
 		WithIndexCacheSize(32 << 20).
 		WithCompression(options.None).
@@ -52,9 +55,9 @@ func (l storeLogger) Debugf(f string, a ...any) { l.log.Debug("store: " + fmt.Sp
 // badgerView reads Badger.
 type badgerView struct{ db *badger.DB }
 
-func (v badgerView) Get(_ context.Context, key []byte) ([]byte, error) {
-	var value []byte
-	err := v.db.View(func(txn *badger.Txn) error {
+func (v badgerView) Get(_ context.Context, key []byte) (value []byte, err error) {
+	defer recoverStore(&err)
+	err = v.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if err != nil {
 			return err
@@ -68,7 +71,8 @@ func (v badgerView) Get(_ context.Context, key []byte) ([]byte, error) {
 	return value, err
 }
 
-func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) error {
+func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) (err error) {
+	defer recoverStore(&err)
 	return v.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix = prefix
@@ -94,6 +98,19 @@ func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, 
 		}
 		return nil
 	})
+}
+
+// recoverStore turns a panic of Badger over a damaged block into an error: what a file says is hostile.
+func recoverStore(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the store is damaged: %v", p)
+	}
+}
+
+// checkTables reads every block of every table and gives the first that is damaged.
+func checkTables(db *badger.DB) (err error) {
+	defer recoverStore(&err)
+	return db.VerifyChecksum()
 }
 
 // write commits all of kvs in one transaction and syncs it.

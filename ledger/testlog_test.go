@@ -213,6 +213,7 @@ func fill(t *testing.T, l *Ledger, n int) []exchange.ID {
 }
 
 // verifyDir is the oracle of every test: what a user's verify says about the ledger in dir.
+// A ledger that cannot even be begun is broken.
 func verifyDir(t *testing.T, dir string, k *seedKeys, more ...func(*VerifyOptions)) *exchange.Verdict {
 	t.Helper()
 	l, found, err := OpenLog(t.Context(), dir, quiet())
