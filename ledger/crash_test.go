@@ -147,7 +147,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 		if err := before.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if isClean(dir) {
+		if StoppedCleanly(dir) {
 			t.Fatal("a killed writer left the sign of a clean stop")
 		}
 		l := openTest(t, dir, k)

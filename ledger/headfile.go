@@ -122,8 +122,8 @@ func takeClean(dir string) (bool, error) {
 	return true, syncDir(dir)
 }
 
-// isClean tells whether the ledger in dir was stopped cleanly, without changing anything.
-func isClean(dir string) bool {
+// StoppedCleanly tells whether the ledger in dir was stopped cleanly, without changing anything.
+func StoppedCleanly(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, cleanFileName))
 	return err == nil
 }

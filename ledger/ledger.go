@@ -226,6 +226,11 @@ func (l *Ledger) shut(ctx context.Context) error {
 // View reads the live store.
 func (l *Ledger) View() View { return badgerView{l.db} }
 
+// Log gives the live store as a log at its present size. Closing it closes nothing.
+func (l *Ledger) Log(ctx context.Context) (*Log, error) {
+	return newLog(ctx, l.View(), func() error { return nil })
+}
+
 // Origin is the log's C2SP name.
 func (l *Ledger) Origin() string { return l.opts.Origin }
 

@@ -34,7 +34,7 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 	if running(dir) {
 		return nil, nil, fmt.Errorf("%s: %w", dir, ErrRunning)
 	}
-	if isClean(dir) {
+	if StoppedCleanly(dir) {
 		db, err := badger.Open(readOptions(store, log).WithReadOnly(true))
 		if err == nil {
 			return finishLog(ctx, dir, db, db.Close, nil)

@@ -59,7 +59,7 @@ func (l *Ledger) openStore(ctx context.Context) (unclean bool, err error) {
 		acked = true
 	}
 	preserved := ""
-	unclean = existing && !isClean(l.opts.Dir)
+	unclean = existing && !StoppedCleanly(l.opts.Dir)
 	if unclean {
 		if preserved, err = preserve(l.opts.Dir, store, l.clock()); err != nil {
 			return false, fmt.Errorf("keeping the files of an unclean stop: %w", err)

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+
+	"sigillo/ledger"
+)
+
+// reader is a ledger that a verb reads, with the class keys of its user.
+type reader struct {
+	*parts
+	log  *ledger.Log
+	keys ledger.ClassKeys
+}
+
+// openReader opens the configuration's ledger for a verb that reads entries only: nothing is written.
+func openReader(ctx context.Context, config string) (*reader, error) {
+	p, err := loadParts(ctx, config, asUser)
+	if err != nil {
+		return nil, err
+	}
+	log, found, err := openLog(ctx, p.cfg.Data)
+	if err != nil {
+		p.close()
+		return nil, undetermined(err)
+	}
+	for _, f := range found {
+		fmt.Fprintln(os.Stderr, f) // what opening showed must not go unsaid
+	}
+	return &reader{parts: p, log: log, keys: p.classKeys()}, nil
+}
+
+func (r *reader) close() {
+	_ = r.log.Close() // a reading store has nothing to lose
+	r.parts.close()
+}
+
+// writer is a ledger in which a verb must leave an entry: a running instance through its socket, or a
+// cleanly stopped store that this process opens itself.
+type writer struct {
+	*parts
+	log           *ledger.Log
+	keys          ledger.ClassKeys
+	accessed      func(context.Context, ledger.Actor, ledger.Access) error
+	exported      func(context.Context, string, ledger.Actor, ledger.Export) error
+	ensureStamped func(context.Context, uint64) (*ledger.StampedCheckpoint, error)
+	end           func() error
+}
+
+// openWriter opens the configuration's ledger for a verb that must leave an entry. On a store that was
+// not stopped cleanly it gives exit code 3: recovery belongs to run.
+func openWriter(ctx context.Context, config string) (*writer, error) {
+	p, err := loadParts(ctx, config, asUser)
+	if err != nil {
+		return nil, err
+	}
+	w, err := p.openWriter(ctx)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (p *parts) openWriter(ctx context.Context) (*writer, error) {
+	w := &writer{parts: p, keys: p.classKeys()}
+	log, remote, err := ledger.Dial(ctx, p.cfg.Data)
+	if err == nil {
+		w.log, w.accessed, w.exported, w.ensureStamped, w.end = log, remote.Accessed, remote.Exported, remote.EnsureStamped, log.Close
+		return w, nil
+	}
+	if !errors.Is(err, ledger.ErrNotRunning) {
+		return nil, undetermined(err)
+	}
+	if !ledger.StoppedCleanly(p.cfg.Data) {
+		return nil, undetermined(fmt.Errorf("the ledger in %s was not stopped cleanly: start 'sigillo run' (it recovers), then try again", p.cfg.Data))
+	}
+	l, err := p.openLedger(ctx)
+	if err != nil {
+		return nil, undetermined(err)
+	}
+	return w, w.use(ctx, l)
+}
+
+// use lets the verb work on a ledger that this process holds.
+func (w *writer) use(ctx context.Context, l *ledger.Ledger) error {
+	log, err := l.Log(ctx)
+	if err != nil {
+		return undetermined(errors.Join(err, l.Close(ctx)))
+	}
+	w.log, w.accessed, w.exported, w.ensureStamped = log, l.Accessed, l.Exported, l.EnsureStamped
+	w.end = func() error { return l.Close(context.WithoutCancel(ctx)) }
+	return nil
+}
+
+func (w *writer) close() {
+	if err := w.end(); err != nil {
+		fmt.Fprintln(os.Stderr, "sigillo: closing the ledger:", err)
+	}
+	w.parts.close()
+}
+
+// localActor is the user of this machine who runs a verb.
+func localActor() (ledger.Actor, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return ledger.Actor{}, fmt.Errorf("naming this machine: %w", err)
+	}
+	return ledger.Actor{Role: "local", ID: sha256.Sum256(fmt.Appendf(nil, "uid:%d@%s", os.Getuid(), host))}, nil
+}
