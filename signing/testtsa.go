@@ -165,7 +165,7 @@ func parseStampRequest(der []byte) (asked *timeStampReq, failure int, why string
 			return nil, failBadDataFormat, "nonce"
 		}
 	}
-	if !body.ReadOptionalASN1Boolean(&asked.CertReq, cbasn1.BOOLEAN, false) {
+	if body.PeekASN1Tag(cbasn1.BOOLEAN) && !body.ReadASN1Boolean(&asked.CertReq) {
 		return nil, failBadDataFormat, "certReq"
 	}
 	if !body.Empty() {

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -96,6 +97,12 @@ func (a *Authority) issue(template *x509.Certificate, public crypto.PublicKey, l
 	}
 	template.SerialNumber = serial
 	template.NotBefore, template.NotAfter = now.Add(-backdated).Truncate(time.Second), now.Add(life).Truncate(time.Second)
+	spki, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the public key for %q: %w", template.Subject.CommonName, err)
+	}
+	id := sha256.Sum256(spki) // RFC 7093, section 2; x509 would set one for authorities only
+	template.SubjectKeyId = id[:20]
 	parent := a.Certificate
 	if parent == nil {
 		parent = template
