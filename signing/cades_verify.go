@@ -184,8 +184,12 @@ func (v *sealVerifier) narrow(list *x509.RevocationList) {
 // stamp verifies the signature time-stamp (RFC 5126, section 6.1.1): imprint over the signature value.
 func (v *sealVerifier) stamp(signer *cmsSigner, certificate *x509.Certificate, cms *cmsSignedData) {
 	token, err := only(signer.unsigned, oidSignatureStamp, "signature-time-stamp")
-	if err != nil {
+	if errors.Is(err, errNoAttribute) {
 		v.add(StampMissing, err)
+		return
+	}
+	if err != nil {
+		v.add(StampBroken, err)
 		return
 	}
 	imprint := func(hash crypto.Hash) []byte { return digestOf(hash, signer.signature) }

@@ -39,6 +39,7 @@ var (
 	oidSHA256          = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
 	oidExtKeyUsage     = asn1.ObjectIdentifier{2, 5, 29, 37}
 	errCMSNotDER       = errors.New("not DER: length or structure malformed, or BER indefinite length")
+	errNoAttribute     = errors.New("attribute is missing")
 	tagContext0        = cbasn1.Tag(0).ContextSpecific().Constructed()
 	tagContext1        = cbasn1.Tag(1).ContextSpecific().Constructed()
 	tagContext0Implied = cbasn1.Tag(0).ContextSpecific()
@@ -279,7 +280,7 @@ func only(attributes []cmsAttribute, oid asn1.ObjectIdentifier, name string) ([]
 	}
 	switch {
 	case n == 0:
-		return nil, fmt.Errorf("attribute %s is missing", name)
+		return nil, fmt.Errorf("%s: %w", name, errNoAttribute)
 	case n > 1 || len(found) != 1:
 		return nil, fmt.Errorf("attribute %s stands %d times with %d values, want one", name, n, len(found))
 	}

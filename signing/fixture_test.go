@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -158,3 +159,16 @@ func expectError(t testing.TB, err, want error) {
 var _ signing.Stamper = (*signing.TestTSA)(nil)
 
 var oneRoot = func(c *x509.Certificate) []*x509.Certificate { return []*x509.Certificate{c} }
+
+func parsePEM(t testing.TB, raw []byte) []*x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		t.Fatal("no PEM block")
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return oneRoot(c)
+}
