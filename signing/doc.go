@@ -1,0 +1,2 @@
+// Package signing makes and verifies what Sigillo signs: electronic seals (CAdES) and RFC 3161 time-stamps.
+package signing
