@@ -223,7 +223,7 @@ func (p *PKI) Intermediates() []*x509.Certificate {
 	return []*x509.Certificate{p.TLSIntermediate.Certificate, p.SealSub.Certificate, p.TSACertificate}
 }
 
-// RootsFile and IntermediatesFile are the PEM files of Roots and Intermediates.
+// RootsFile is the PEM file of Roots.
 func (p *PKI) RootsFile() string { return filepath.Join(p.dir, "roots.pem") }
 
 // IntermediatesFile is the PEM file of Intermediates.
