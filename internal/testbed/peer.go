@@ -64,6 +64,9 @@ func NewPeer(o PeerOptions) (*Peer, error) {
 	if o.TLS == nil {
 		return nil, errors.New("start peer: TLS configuration missing: peers serve mutual TLS only")
 	}
+	if o.ECURL != "" && o.Client == nil {
+		return nil, errors.New("start peer: Client missing: ECURL is called with the node's client certificate")
+	}
 	if o.BigAnswer == 0 {
 		o.BigAnswer = 32 << 20
 	}
@@ -101,7 +104,7 @@ func NewPeer(o PeerOptions) (*Peer, error) {
 // URL is the peer's base URL, without a path.
 func (p *Peer) URL() string { return "https://" + p.listener.Addr().String() }
 
-// CallEC says where and with what the node makes its nested calls from now on; url "" stops them.
+// CallEC says where and with what the node makes its nested calls from now on; url "" or no client stops them.
 func (p *Peer) CallEC(url string, client *http.Client) {
 	p.answerer.node.mu.Lock()
 	defer p.answerer.node.mu.Unlock()

@@ -49,6 +49,9 @@ type node struct {
 func (n *node) target() (string, *http.Client) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.client == nil {
+		return "", nil
+	}
 	return n.ecURL, n.client
 }
 
