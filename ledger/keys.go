@@ -37,15 +37,19 @@ const (
 	forReceipts classPurpose = true  // the gateway may: it signs pending receipts after a restart
 )
 
+// receiptKeyPrefix marks the class keys of receipts.
+const receiptKeyPrefix = "r-"
+
 // classKeyName is the name of a class-month's transit key: 16 hex digits of SHA-256(origin), class,
-// month, purpose and generation (formats.md 4).
+// month and generation; that of receipts has "r-" in front, so that a Vault policy can grant the one
+// without the other (docs/decisions/0003-receipt-keys-by-prefix.md).
 func classKeyName(origin, class, month string, p classPurpose, generation int) string {
 	h := sha256.Sum256([]byte(origin))
-	r := ""
+	prefix := ""
 	if p == forReceipts {
-		r = "-r"
+		prefix = receiptKeyPrefix
 	}
-	return fmt.Sprintf("%x-%s-%s%s-g%d", h[:8], class, month, r, generation)
+	return fmt.Sprintf("%s%x-%s-%s-g%d", prefix, h[:8], class, month, generation)
 }
 
 // classMonth is the UTC month that a capture belongs to.

@@ -228,7 +228,7 @@ func (l *Log) classKeyNames(ctx context.Context) ([]string, error) {
 		if err := json.Unmarshal(value, &r); err != nil {
 			return fmt.Errorf("data key record: %w", err)
 		}
-		if !seen[r.Name] && !strings.Contains(r.Name, "-r-g") {
+		if !seen[r.Name] && !strings.HasPrefix(r.Name, receiptKeyPrefix) {
 			seen[r.Name] = true
 			names = append(names, r.Name)
 		}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sigillo/internal/exchange"
+	"sigillo/ledger"
+)
+
+const verifyNotice = `<?xml version="1.0" encoding="UTF-8"?>
+<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Header/><soapenv:Body>
+<p:verifyPaymentNoticeReq xmlns:p="http://pagopa-api.pagopa.gov.it/node/nodeForPsp.xsd"><idPSP>TESTPSP1</idPSP><idBrokerPSP>88888888888</idBrokerPSP>
+<idChannel>88888888888_01</idChannel><password>segnaposto-01</password><qrCode><fiscalCode>77777777777</fiscalCode>
+<noticeNumber>302000100000012345</noticeNumber></qrCode></p:verifyPaymentNoticeReq></soapenv:Body></soapenv:Envelope>`
+
+// inLedger checks that every answered exchange has its closing response entry, that nothing is open, and
+// that the whole ledger is intact.
+func inLedger(t *testing.T, s *demoSite, answered []string) *exchange.Verdict {
+	t.Helper()
+	v := &verifyCommand{Config: s.config}
+	o, p, err := v.options(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	verdict, err := verdictOf(t.Context(), p.cfg.Data, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if verdict.Verdict != exchange.Intact || verdict.Counts["open_exchanges"] != 0 {
+		t.Fatalf("verdict %s, counts %v, findings %v", verdict.Verdict, verdict.Counts, verdict.Findings)
+	}
+	log, _, err := ledger.OpenLog(t.Context(), p.cfg.Data, storeLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	lost := 0
+	for _, id := range answered {
+		entries, err := log.Exchange(t.Context(), exchange.ID(id))
+		if err != nil || entries[len(entries)-1].Kind != exchange.KindResponse && entries[len(entries)-1].Kind != exchange.KindUndelivered {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d answered exchanges are not in the ledger", lost, len(answered))
+	}
+	return verdict
+}
+
+// TestKillOfRunLosesNothingAnswered kills the real process at random moments under load.
+func TestKillOfRunLosesNothingAnswered(t *testing.T) {
+	s := demoSiteForTest(t, filepath.Join(t.TempDir(), "site"))
+	var answered []string
+	const kills = 20
+	for range kills {
+		p := startRun(t, s)
+		c := startCallers(s, s.route("psp-out"), "text/xml", []byte(verifyNotice), 64)
+		<-c.more(1 + rand.IntN(300))
+		p.kill(t)
+		answered = append(answered, c.stop()...)
+	}
+	startRun(t, s).stop(t) // recovers, and stops cleanly
+	v := inLedger(t, s, answered)
+	if v.Counts["kind:recovery"] == 0 {
+		t.Errorf("%d kills with 64 exchanges in flight left none open: the test did not hit", kills)
+	}
+	t.Logf("%d answered exchanges over %d kills, %d recovered, %d entries", len(answered), kills, v.Counts["kind:recovery"], v.Counts["entries"])
+}
+
+// TestPowerCutOfRunLosesNothingAnswered does the same with the disk losing what was not synced.
+func TestPowerCutOfRunLosesNothingAnswered(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a power cut needs root: it mounts a file system of its own")
+	}
+	base := t.TempDir()
+	img, mnt := filepath.Join(base, "disk"), filepath.Join(base, "mnt")
+	run := func(name string, args ...string) error {
+		out, err := exec.Command(name, args...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", name, err, out)
+		}
+		return nil
+	}
+	if err := errors.Join(os.Mkdir(mnt, 0o700), os.WriteFile(img, nil, 0o600), os.Truncate(img, 3<<30)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(run("mkfs.ext4", "-q", img), run("mount", "-o", "loop", img, mnt)); err != nil {
+		t.Skipf("a power cut needs mkfs.ext4 and a loop device: %v", err)
+	}
+	defer func() {
+		if err := run("umount", mnt); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := demoSiteForTest(t, filepath.Join(base, "site"))
+	moveLedger(t, s, filepath.Join(mnt, "ledger"))
+	var answered []string
+	for range 4 {
+		p := startRun(t, s)
+		c := startCallers(s, s.route("psp-out"), "text/xml", []byte(verifyNotice), 64)
+		<-c.more(50 + rand.IntN(300))
+		powerOff(t, mnt)
+		p.kill(t)
+		answered = append(answered, c.stop()...)
+		if err := errors.Join(run("umount", mnt), run("mount", "-o", "loop", img, mnt)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	startRun(t, s).stop(t)
+	inLedger(t, s, answered)
+}
+
+// moveLedger points the site's configuration at another ledger directory.
+func moveLedger(t *testing.T, s *demoSite, dir string) {
+	t.Helper()
+	b, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(b), "\ndata: ledger\n", "\ndata: "+dir+"\n", 1)
+	if changed == string(b) {
+		t.Fatal("the configuration's data line was not found")
+	}
+	if err := os.WriteFile(s.config, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// powerOff makes an ext4 drop everything that was not synced (EXT4_IOC_SHUTDOWN without log flush).
+func powerOff(t *testing.T, mnt string) {
+	t.Helper()
+	f, err := os.Open(mnt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := uint32(2)
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x8004587d, uintptr(unsafe.Pointer(&flags))); e != 0 {
+		t.Fatal(e)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,6 @@
+# What an auditor may do in Vault: open sealed content, search by business keys, read public keys.
+
+path "transit/keys/sigillo-checkpoint"   { capabilities = ["read"] }
+path "transit/keys/sigillo-receipt"      { capabilities = ["read"] }
+path "sigillo-class/decrypt/+"           { capabilities = ["update"] }
+path "sigillo-class/hmac/+/sha2-256"     { capabilities = ["update"] }

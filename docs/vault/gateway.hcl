@@ -1,0 +1,19 @@
+# What the gateway may do in Vault, and nothing else: sign, make class keys, ask data keys of them.
+# It cannot open the content that it seals (no decrypt but on receipt keys), delete a key, or change one.
+# Mounts: transit (signing keys) and sigillo-class (class keys).
+
+path "transit/keys/sigillo-checkpoint" { capabilities = ["read"] }
+path "transit/keys/sigillo-receipt"    { capabilities = ["read"] }
+path "transit/sign/sigillo-checkpoint" { capabilities = ["update"] }
+path "transit/sign/sigillo-receipt/sha2-256" { capabilities = ["update"] }
+
+# A class key is made with its type and no other parameter: "exportable" at creation is refused.
+path "sigillo-class/keys/+" {
+  capabilities       = ["create", "update"]
+  allowed_parameters = { "type" = ["aes256-gcm96"] }
+}
+path "sigillo-class/datakey/plaintext/+" { capabilities = ["update"] }
+path "sigillo-class/hmac/+/sha2-256"     { capabilities = ["update"] }
+
+# Receipts that are not signed yet, after a restart.
+path "sigillo-class/decrypt/r-*" { capabilities = ["update"] }

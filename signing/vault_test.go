@@ -1,0 +1,153 @@
+package signing
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestGatewayRights: what the gateway's policy of docs/vault lets it do, and what it must not be able to.
+func TestGatewayRights(t *testing.T) {
+	g := asRole(t, "gateway", time.Hour)
+	const content, receipts = "fedcba9876543210-audit-10y-2026-11-g1", "r-fedcba9876543210-audit-10y-2026-11-g1"
+	for _, use := range []Use{UseCheckpoint, UseReceipt} {
+		k, err := g.Key(t.Context(), use)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Sign(t.Context(), []byte("x")); err != nil {
+			t.Error(err)
+		}
+	}
+	c, err := g.DataKey(t.Context(), content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := g.DataKey(t.Context(), receipts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.MAC(t.Context(), content, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	if got, err := g.Unwrap(t.Context(), receipts, r.Wrapped); err != nil || got != r.Plain {
+		t.Errorf("the gateway cannot open its pending receipts: %v", err)
+	}
+	if _, err := g.Unwrap(t.Context(), content, c.Wrapped); !errors.Is(err, ErrForbidden) {
+		t.Errorf("the gateway opens sealed content: %v", err)
+	}
+	if err := g.DeleteClassKey(t.Context(), content); !errors.Is(err, ErrForbidden) {
+		t.Errorf("the gateway deletes class keys: %v", err)
+	}
+	if _, err := g.CryptoSigner(t.Context(), UseSeal); !errors.Is(err, ErrForbidden) {
+		t.Errorf("the gateway reads the seal key: %v", err)
+	}
+	for path, body := range map[string]map[string]any{
+		"sigillo-class/keys/" + content + "/config":      {"exportable": true},
+		"sigillo-class/keys/another-g1":                  {"type": "aes256-gcm96", "exportable": true},
+		"transit/keys/sigillo-receipt/config":            {"exportable": true},
+		"transit/keys/sigillo-receipt/rotate":            {},
+		"sigillo-class/export/encryption-key/" + content: nil,
+		"transit/sign/sigillo-seal/sha2-256":             {"input": "eA=="},
+	} {
+		method := http.MethodPost
+		if body == nil {
+			method = http.MethodGet
+		}
+		if _, err := realVault(t).DoAs(t.Context(), g.client.Token(), method, path, body); err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	auditor := asRole(t, "auditor", time.Hour)
+	if got, err := auditor.Unwrap(t.Context(), content, c.Wrapped); err != nil || got != c.Plain {
+		t.Errorf("the auditor cannot open content: %v", err)
+	}
+	if _, err := auditor.DataKey(t.Context(), content); !errors.Is(err, ErrForbidden) {
+		t.Errorf("the auditor makes data keys: %v", err)
+	}
+	archivist := asRole(t, "archivist", time.Hour)
+	if _, err := archivist.CryptoSigner(t.Context(), UseSeal); err != nil {
+		t.Error(err)
+	}
+	if err := archivist.DeleteClassKey(t.Context(), content); err != nil {
+		t.Error(err)
+	}
+	if _, err := auditor.Unwrap(t.Context(), content, c.Wrapped); !errors.Is(err, ErrNoClassKey) {
+		t.Errorf("content opens after its class key was destroyed: %v", err)
+	}
+}
+
+func TestSealedVaultIsUnavailable(t *testing.T) {
+	g := asRole(t, "gateway", time.Hour)
+	k, err := g.Key(t.Context(), UseReceipt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := realVault(t)
+	if err := v.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = k.Sign(t.Context(), []byte("x"))
+	if uerr := v.Unseal(context.WithoutCancel(t.Context())); uerr != nil {
+		t.Fatal(uerr)
+	}
+	if !errors.Is(err, ErrUnavailable) {
+		t.Errorf("signing with a sealed Vault: %v", err)
+	}
+	eventually(t, "signing after the unseal", func() bool { _, err := k.Sign(t.Context(), []byte("x")); return err == nil })
+}
+
+// TestTokenOverIsALoginAgain: a token of 2 s with a maximum of 4 s dies while we watch; the gateway signs on.
+func TestTokenOverIsALoginAgain(t *testing.T) {
+	g := asRole(t, "gateway", 2*time.Second)
+	first := g.client.Token()
+	eventually(t, "a new token", func() bool { return g.client.Token() != first })
+	k, err := g.Key(t.Context(), UseReceipt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Sign(t.Context(), []byte("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDialVaultRefusesByName(t *testing.T) {
+	v := realVault(t)
+	for want, o := range map[string]VaultOptions{
+		"https://":          {Address: "http://127.0.0.1:1", Auth: VaultAuth{Token: "x"}},
+		"give a token":      {Address: v.Address, CAFile: v.CAFile},
+		"do not allow":      {Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{Token: "hvs.SECRETSECRET"}},
+		"cannot be rea":     {Address: "https://127.0.0.1:1", CAFile: v.CAFile, Auth: VaultAuth{Token: "x"}},
+		"invalid secret id": {Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{RoleID: "SECRETSECRET", SecretID: "SECRETSECRET"}},
+	} {
+		c, err := DialVault(t.Context(), o)
+		if err == nil {
+			_ = c.Close()
+		}
+		if err == nil || want != "invalid secret id" && !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one that says %q", err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "SECRETSECRET") {
+			t.Errorf("the error holds a secret: %v", err)
+		}
+	}
+}
+
+// eventually polls a condition of the server, which offers nothing to wait on, up to a limit.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("still waiting for %s", what)
+		}
+	}
+}
