@@ -65,11 +65,13 @@ func (h *headFile) write(m headMark) error {
 	if _, err := h.f.WriteAt(slot, int64(h.seq%2)*slotSize); err != nil {
 		return fmt.Errorf("writing HEAD: %w", err)
 	}
-	if err := unix.Fdatasync(int(h.f.Fd())); err != nil {
+	if err := fdatasync(h.f); err != nil {
 		return fmt.Errorf("syncing HEAD: %w", err)
 	}
 	return nil
 }
+
+func fdatasync(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
 
 func (h *headFile) close() error { return h.f.Close() }
 
