@@ -154,7 +154,9 @@ func wantKeys(t *testing.T, paths []KeyPath, keys exchange.Keys) {
 
 func TestSyntheticSamples(t *testing.T) { testSynthetic(t, filepath.Join("testdata", "synthetic")) }
 
-func TestSharedSyntheticSamples(t *testing.T) { testSynthetic(t, filepath.Join(shared(t), "synthetic")) }
+func TestSharedSyntheticSamples(t *testing.T) {
+	testSynthetic(t, filepath.Join(shared(t), "synthetic"))
+}
 
 func TestGivenSamples(t *testing.T) {
 	dir := filepath.Join(shared(t), "given")
