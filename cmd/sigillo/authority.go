@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sigillo/certs"
 	"sigillo/signing"
 )
 
@@ -29,7 +30,7 @@ func (p *parts) stampers() (signing.Stamper, error) {
 	}
 	var all signing.Stampers
 	for i, a := range t.Authorities {
-		roots, err := readCertificates(a.Roots)
+		roots, err := certs.LoadCertificates(a.Roots)
 		if err != nil {
 			return nil, fmt.Errorf("timestamp.authorities[%d].roots: %w", i, err)
 		}
@@ -54,11 +55,11 @@ func (p *parts) stampers() (signing.Stamper, error) {
 }
 
 func testTSA(dir string) (*signing.TestTSA, error) {
-	own, err := readCertificates(filepath.Join(dir, testTSACertificate))
+	own, err := certs.LoadCertificates(filepath.Join(dir, testTSACertificate))
 	if err != nil {
 		return nil, fmt.Errorf("the test time-stamp authority: %w", err)
 	}
-	chain, err := readCertificates(filepath.Join(dir, testTSARoot))
+	chain, err := certs.LoadCertificates(filepath.Join(dir, testTSARoot))
 	if err != nil {
 		return nil, fmt.Errorf("the test time-stamp authority: %w", err)
 	}
@@ -73,21 +74,21 @@ func testTSA(dir string) (*signing.TestTSA, error) {
 func (p *parts) stampRoots() ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
 	for _, a := range p.cfg.Timestamp.Authorities {
-		r, err := readCertificates(a.Roots)
+		r, err := certs.LoadCertificates(a.Roots)
 		if err != nil {
 			return nil, err
 		}
 		roots = append(roots, r...)
 	}
 	if p.cfg.Timestamp.Test {
-		r, err := readCertificates(filepath.Join(p.cfg.Timestamp.TestDir, testTSARoot))
+		r, err := certs.LoadCertificates(filepath.Join(p.cfg.Timestamp.TestDir, testTSARoot))
 		if err != nil {
 			return nil, err
 		}
 		roots = append(roots, r...)
 	}
 	if p.cfg.Archive.Trust != "" {
-		r, err := readCertificates(p.cfg.Archive.Trust)
+		r, err := certs.LoadCertificates(p.cfg.Archive.Trust)
 		if err != nil {
 			return nil, err
 		}
@@ -99,13 +100,13 @@ func (p *parts) stampRoots() ([]*x509.Certificate, error) {
 // seal is the configured electronic seal.
 func (p *parts) seal(ctx context.Context) (*signing.Seal, error) {
 	a := p.cfg.Archive.Seal
-	certs, err := readCertificates(a.Certificate)
+	certs, err := certs.LoadCertificates(a.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("archive.seal.certificate: %w", err)
 	}
 	chain := certs[1:]
 	if a.Chain != "" {
-		more, err := readCertificates(a.Chain)
+		more, err := certs.LoadCertificates(a.Chain)
 		if err != nil {
 			return nil, fmt.Errorf("archive.seal.chain: %w", err)
 		}
@@ -144,32 +145,6 @@ func (d stampData) Stamp(ctx context.Context, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	return t.Response, nil
-}
-
-func readCertificates(path string) ([]*x509.Certificate, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var out []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, b = pem.Decode(b); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		out = append(out, c)
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no certificate in it", path)
-	}
-	return out, nil
 }
 
 func readKey(path string) (crypto.Signer, error) {

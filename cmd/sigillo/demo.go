@@ -27,17 +27,17 @@ type demoCommand struct {
 
 // demoReport is what a demo has to show.
 type demoReport struct {
-	Dir       string             `json:"dir"`
-	Config    string             `json:"config"`
-	Took      string             `json:"took"`
-	Tally     testbed.Tally      `json:"tally"`
-	Bad       []testbed.BadCase  `json:"bad"`
-	Verify    *exchange.Verdict  `json:"verify"`
-	Tampered  tampering          `json:"tampered"`
-	Packages  []*archive.Package `json:"packages"`
-	Checked   *exchange.Verdict  `json:"checked"`
-	Package   string             `json:"package"`
-	Reopened  bool               `json:"serving"`
+	Dir      string             `json:"dir"`
+	Config   string             `json:"config"`
+	Took     string             `json:"took"`
+	Tally    testbed.Tally      `json:"tally"`
+	Bad      []testbed.BadCase  `json:"bad"`
+	Verify   *exchange.Verdict  `json:"verify"`
+	Tampered tampering          `json:"tampered"`
+	Packages []*archive.Package `json:"packages"`
+	Checked  *exchange.Verdict  `json:"checked"`
+	Package  string             `json:"package"`
+	Reopened bool               `json:"serving"`
 }
 
 // tampering is what was done to a copy of the ledger, and what verify said of it.

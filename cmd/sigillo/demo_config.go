@@ -29,14 +29,11 @@ participants:
     certificates: [{sha256: {{index .Pins "node"}}}]
   - id: ec:77777777777
     name: Comune di Prova
-    fiscal_code: "77777777777"
-    ipa_code: c_prova
     roles: [ec]
     certificates: [{sha256: {{index .Pins "ec"}}}]
     stations: [77777777777_01]
   - id: psp:TESTPSP1
     name: Banca di Prova
-    fiscal_code: "88888888888"
     roles: [psp]
   - id: broker:88888888888
     name: Intermediario di Prova
@@ -53,7 +50,7 @@ routes:
     principal: ec:77777777777
     upstream: {url: "{{.EC}}", ca: pki/tls-root.pem, certificate: pki/client-gateway.pem, key: pki/client-gateway.key}
     timeouts: {upstream: 2s}
-    limits: {body: {{.Limit}}}
+    limits: {body: 1MiB}
   - name: psp-in
     listener: public
     path: /psp-in
@@ -61,7 +58,7 @@ routes:
     principal: psp:TESTPSP1
     upstream: {url: "{{.PSP}}", ca: pki/tls-root.pem, certificate: pki/client-gateway.pem, key: pki/client-gateway.key}
     timeouts: {upstream: 2s}
-    limits: {body: {{.Limit}}}
+    limits: {body: 1MiB}
   - name: ec-out
     listener: public
     path: /ec-out
@@ -74,7 +71,7 @@ routes:
       key: pki/client-gateway.key
       headers: {Ocp-Apim-Subscription-Key: "${file:subscription.key}"}
     timeouts: {upstream: 2s}
-    limits: {body: {{.Limit}}}
+    limits: {body: 1MiB}
   - name: psp-out
     listener: public
     path: /psp-out
@@ -87,7 +84,7 @@ routes:
       key: pki/client-gateway.key
       headers: {Ocp-Apim-Subscription-Key: "${file:subscription.key}"}
     timeouts: {upstream: 3s}
-    limits: {body: {{.Limit}}}
+    limits: {body: 1MiB}
 
 timestamp:
   test: true
@@ -95,9 +92,18 @@ timestamp:
 
 archive:
   dir: packages
-  producer: {name: Comune di Prova, fiscal_code: "77777777777"}
+  producers:
+    - principal: ec:77777777777
+      name: Comune di Prova
+      fiscal_code: "77777777777"
+      ipa_code: c_z999
+      aoo: AE12345
+      email: protocollo@pec.comune.example.it
+      classification: {index: "04.02", name: Entrate}
+    - {principal: "psp:TESTPSP1", name: Banca di Prova, fiscal_code: "88888888888"}
   seal:
-    certificate: pki/seal.pem
+    certificate: seal.pem
+    chain: seal-chain.pem
     crls: [{{range $i, $c := .CRLs}}{{if $i}}, {{end}}{{$c.File}}{{end}}]
   trust: pki/roots.pem
 `

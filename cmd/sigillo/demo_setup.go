@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -86,12 +89,25 @@ func (s *demoSite) certificates(keys *signing.KeyDir) error {
 	if s.pairs["server"], err = s.pki.Server(); err != nil {
 		return err
 	}
-	seal, err := keys.CryptoSigner(nil, signing.UseSeal)
+	seal, err := keys.CryptoSigner(context.Background(), signing.UseSeal)
 	if err != nil {
 		return err
 	}
-	_, err = s.pki.SealCertificate(seal.Public(), "Comune di Prova", "VATIT-"+testbed.ECFiscalCode)
-	return err
+	own, err := s.pki.SealCertificate(seal.Public(), "Comune di Prova", "VATIT-"+testbed.ECFiscalCode)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeCertificates(filepath.Join(s.dir, "seal.pem"), own), writeCertificates(filepath.Join(s.dir, "seal-chain.pem"), s.pki.SealChain()...))
+}
+
+func writeCertificates(path string, list ...*x509.Certificate) error {
+	var b bytes.Buffer
+	for _, c := range list {
+		if err := pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 // peers starts the fake systems behind the gateway.
@@ -164,7 +180,7 @@ func (s *demoSite) configure() error {
 		return err
 	}
 	data := map[string]any{"Gateway": s.gateway, "Admin": s.admin, "EC": s.ec.URL(), "PSP": s.psp.URL(), "Node": s.node.URL(), "CRLs": crls,
-		"Limit": demoBodyLimit, "Pins": map[string]string{}}
+		"Pins": map[string]string{}}
 	for name, p := range s.pairs {
 		data["Pins"].(map[string]string)[name] = fingerprint(p.TLS)
 	}

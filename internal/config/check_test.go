@@ -71,7 +71,7 @@ const full = `
 archive:
   dir: packages
   schemas: xsd
-  producer: {name: N, fiscal_code: 77777777777}
+  producers: [{principal: "ec:77777777777", name: N, fiscal_code: 77777777777}, {principal: "psp:TESTPSP1", name: P, fiscal_code: 88888888888}]
   seal: {certificate: s.pem, chain: ca.pem, crls: [ca.crl]}
   trust: old.pem
 policies: {dir: cedar}

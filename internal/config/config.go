@@ -186,21 +186,31 @@ type Authority struct {
 
 // Archive says how conservation packages are made. Without dir none are made.
 type Archive struct {
-	Dir      string   `yaml:"dir" as:"path"`     // of packages
-	Schemas  string   `yaml:"schemas" as:"path"` // folder of official XSD files that replace our own; zero: our own
-	Producer Producer `yaml:"producer"`
-	Seal     Seal     `yaml:"seal"`
-	Trust    string   `yaml:"trust" as:"path"` // PEM roots by which packages verify
+	Dir     string `yaml:"dir" as:"path"`     // of packages
+	Schemas string `yaml:"schemas" as:"path"` // folder of official XSD files that replace our own; zero: our own
+	// Producers are the legal persons that packages belong to, one for each principal that routes serve.
+	Producers []Producer `yaml:"producers"`
+	Seal      Seal       `yaml:"seal"`
+	Trust     string     `yaml:"trust" as:"path"` // PEM roots by which packages verify
 }
 
-// Producer is the "soggetto produttore" of packages.
+// Producer is the "soggetto produttore" of the packages of one principal.
 type Producer struct {
+	Principal  string `yaml:"principal"`   // the EC or PSP, as participants and routes name it
 	Name       string `yaml:"name"`        // denominazione
 	FiscalCode string `yaml:"fiscal_code"` // codice fiscale, 11 digits
 	IPACode    string `yaml:"ipa_code"`    // codice IPA of a public body; zero: a private one (most PSPs)
 	AOO        string `yaml:"aoo"`         // code of the area organizzativa omogenea; with ipa_code
 	AOOName    string `yaml:"aoo_name"`    // its denomination; zero: the producer's name
 	Email      string `yaml:"email"`       // digital address (PEC); required with ipa_code
+	// Classification says where the series stands in a public body's piano di classificazione; required with ipa_code.
+	Classification Classification `yaml:"classification"`
+}
+
+// Classification is an entry of a piano di classificazione.
+type Classification struct {
+	Index string `yaml:"index"` // e.g. "04.02"
+	Name  string `yaml:"name"`
 }
 
 // Seal is the certificate of the key that seals packages; the key itself stays in custody.

@@ -28,8 +28,10 @@ func (c *Config) setDefaults() {
 	for i := range c.Listeners {
 		fill(&c.Listeners[i].Class, c.Classes[0].Name)
 	}
-	if c.Archive.Producer.IPACode != "" {
-		fill(&c.Archive.Producer.AOOName, c.Archive.Producer.Name)
+	for i := range c.Archive.Producers {
+		if p := &c.Archive.Producers[i]; p.IPACode != "" {
+			fill(&p.AOOName, p.Name)
+		}
 	}
 	c.setKeyDefaults()
 	for i := range c.Participants {

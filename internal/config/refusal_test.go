@@ -8,7 +8,7 @@ import (
 // Each case changes one place of the minimal file and expects one finding, with line, field and fix.
 func TestBadFiles(t *testing.T) {
 	const keysVault = `keys: {custody: vault, vault: {address: "https://v.example:8200", auth: {role_id: r, secret_id: "${env:S}"}}}`
-	archive := "\narchive: {dir: p, producer: {name: N, fiscal_code: 1}, seal: {certificate: s.pem}, trust: t.pem}\n"
+	archive := "\narchive: {dir: p, producers: [{principal: ec:77777777777, name: N, fiscal_code: 1}], seal: {certificate: s.pem}, trust: t.pem}\n"
 	for _, c := range []struct{ name, old, new, want string }{
 		{"unknown key", "path: /psp", "pfad: /psp", `:21: routes[1].pfad: unknown key (known here: class, classes_by_operation, direction,`},
 		{"doubled key", "data: data", "data: data\nnode: gw-2", ":4: node: stands twice, first in line 1: keep one"},
@@ -91,8 +91,8 @@ func TestBadFiles(t *testing.T) {
 		{"two kinds of time", "{test: true}", `{test: true, authorities: [{url: "https://t", roots: r.pem}]}`, ":25: timestamp.test: excludes authorities"},
 		{"authority's password in clear", "{test: true}", `{authorities: [{url: "http://t", roots: r.pem, user: u, password: "${env:P}"}]}`, ":25: timestamp.authorities[0].url: must be https where a password is sent"},
 		{"authority's policy", "{test: true}", `{authorities: [{url: "https://t", roots: r.pem, policy: gold}]}`, ":25: timestamp.authorities[0].policy: must be an object identifier"},
-		{"producer's code", "\ntimestamp:", archive + "timestamp:", ":25: archive.producer.fiscal_code: must be 11 digits"},
-		{"public body without AOO", "\ntimestamp:", strings.Replace(archive, "fiscal_code: 1}", "fiscal_code: 77777777777, ipa_code: c_1, email: a@b}", 1) + "timestamp:", ":25: archive.producer.aoo: is required"},
+		{"producer's code", "\ntimestamp:", archive + "timestamp:", ":25: archive.producers[0].fiscal_code: must be 11 digits"},
+		{"public body without AOO", "\ntimestamp:", strings.Replace(archive, "fiscal_code: 1}", "fiscal_code: 77777777777, ipa_code: c_1, email: a@b}", 1) + "timestamp:", ":25: archive.producers[0].aoo: is required"},
 		{"archive without folder", "\ntimestamp:", strings.Replace(archive, "dir: p, ", "", 1) + "timestamp:", ":25: archive.dir: is required in this section"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -206,17 +206,36 @@ func (v *validator) archive() {
 		}
 		return
 	}
-	p := a.Producer
-	v.require("archive.producer.name", p.Name, "the denomination of the body or company")
-	v.require("archive.producer.fiscal_code", p.FiscalCode, "11 digits")
-	v.match("archive.producer.fiscal_code", p.FiscalCode, code11, "must be 11 digits")
-	v.match("archive.producer.email", p.Email, regexp.MustCompile(`^[^@\s]{1,64}@[^@\s]{1,255}$`), "must be an e-mail address")
-	if p.IPACode != "" {
-		v.require("archive.producer.aoo", p.AOO, "the code of the area organizzativa omogenea")
-		v.require("archive.producer.email", p.Email, "the digital address of the area organizzativa omogenea")
-	} else if p.AOO != "" || p.AOOName != "" {
-		v.add("archive.producer.ipa_code", "is required with aoo (write the codice IPA)")
+	seen := map[string]string{}
+	for i, p := range a.Producers {
+		at := index("archive.producers", i)
+		v.principal(at+".principal", p.Principal, "")
+		v.unique(at+".principal", p.Principal, seen, "a principal has one producer")
+		v.producer(at, p)
+	}
+	for i, r := range v.config.Routes {
+		for _, id := range r.Serves {
+			if _, ok := seen[id]; !ok {
+				v.add("archive.producers", "lacks "+id+", which "+index("routes", i)+" serves: its packages must say whose they are")
+				seen[id] = ""
+			}
+		}
 	}
 	v.require("archive.seal.certificate", a.Seal.Certificate, "the PEM file of the certificate of the seal key")
 	v.require("archive.trust", a.Trust, "a PEM file of the roots by which packages verify")
+}
+
+func (v *validator) producer(at string, p Producer) {
+	v.require(at+".name", p.Name, "the denomination of the body or company")
+	v.require(at+".fiscal_code", p.FiscalCode, "11 digits")
+	v.match(at+".fiscal_code", p.FiscalCode, code11, "must be 11 digits")
+	v.match(at+".email", p.Email, regexp.MustCompile(`^[^@\s]{1,64}@[^@\s]{1,255}$`), "must be an e-mail address")
+	if p.IPACode != "" {
+		v.require(at+".aoo", p.AOO, "the code of the area organizzativa omogenea")
+		v.require(at+".email", p.Email, "the digital address of the area organizzativa omogenea")
+		v.require(at+".classification.index", p.Classification.Index, "the place in the piano di classificazione")
+		v.require(at+".classification.name", p.Classification.Name, "the name of that place")
+	} else if p.AOO != "" || p.AOOName != "" {
+		v.add(at+".ipa_code", "is required with aoo (write the codice IPA)")
+	}
 }
