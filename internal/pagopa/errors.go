@@ -16,6 +16,7 @@ const (
 	UnboundPrefix     SyntaxCode = "unbound-prefix"  // a namespace prefix that nothing declares, or a forbidden declaration
 	EnvelopeStructure SyntaxCode = "envelope"        // no Body, two Headers, Header after Body, foreign content in the envelope
 	TwoBodies         SyntaxCode = "two-bodies"      // more than one soap:Body
+	TwoProtocols      SyntaxCode = "two-protocols"   // XML where method and path are those of a REST operation
 	TwoOperations     SyntaxCode = "two-operations"  // more than one element in soap:Body
 	TooDeep           SyntaxCode = "too-deep"        // nested deeper than 64
 	TooBig            SyntaxCode = "too-big"         // a tag, a text, an attribute list, a list of keys over its limit
@@ -54,7 +55,7 @@ const (
 	FindingContentEncoding = "content-encoding-unread"    // unknown, broken or over 32 MiB decoded: not classified
 	FindingNotSOAP         = "not-soap"                   // XML or other content where a SOAP envelope belongs
 	FindingEmptyBody       = "soap-body-empty"            // soap:Body without an element
-	FindingMethod          = "soap-method"                // a SOAP message under another method than POST
+	FindingMethod          = "soap-method"                // a SOAP message under another method than POST: unknown, REST servers go by the method
 	FindingUnknownAction   = "action-of-known-operation"  // the body is unknown, its SOAPAction names an operation of the catalogue
 	FindingCharsetConflict = "charset-conflict"           // Content-Type and XML declaration differ; Content-Type was followed (RFC 7303, section 3)
 	FindingNoCharset       = "charset-undeclared"         // an XML answer without charset parameter: a relay may decode it as ISO-8859-1

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 
 	"sigillo/internal/exchange"
@@ -35,7 +36,8 @@ type Classified struct {
 // Request classifies a request. An error is a *SyntaxError (refuse with 400), or wraps ErrActionMismatch.
 //
 // It is SOAP when its Content-Type is an XML one and there is a body; else REST when method and path fit a
-// template; else SOAP when the body begins with '<'; else REST, unknown. Safe for concurrent use.
+// template; else SOAP when the body begins with '<'; else REST, unknown. XML at a REST operation is refused: a
+// server that goes by method and path would do another thing than the body says. Safe for concurrent use.
 func (c *Catalogue) Request(r Request) (Classified, error) {
 	out := Classified{Protocol: REST, Operation: Unknown}
 	m, err := parseMediaType(r.ContentType)
@@ -45,6 +47,10 @@ func (c *Catalogue) Request(r Request) (Classified, error) {
 	if m.malformed {
 		out.Findings = append(out.Findings, FindingContentType)
 	}
+	op, parameters, err := c.match(r.Method, r.Path)
+	if err != nil {
+		return out, err
+	}
 	body := bufio.NewReaderSize(decodeContent(r.ContentEncoding, r.Body), 4096)
 	head, err := body.Peek(1024)
 	switch {
@@ -52,11 +58,13 @@ func (c *Catalogue) Request(r Request) (Classified, error) {
 		out.Name = clip(r.Method + " " + r.Path)
 		out.Findings = append(out.Findings, FindingContentEncoding)
 		return out, nil
-	case m.isXML() && len(head) > 0:
+	case m.isXML() && len(head) > 0 && op != nil:
+		return out, syntaxErrorf(TwoProtocols, "XML for the REST operation %s", op.Name)
+	case m.isXML() && len(head) > 0, op == nil && beginsWith(head, "<") && !m.isJSON():
 		out.Protocol = SOAP
 		err = c.requestSOAP(r, m, body, &out)
 	default:
-		err = c.requestREST(r, m, body, head, &out)
+		err = requestREST(r, op, parameters, m, body, head, &out)
 	}
 	if errors.Is(err, errContentEncoding) {
 		return Classified{Protocol: out.Protocol, Operation: Unknown, Findings: []string{FindingContentEncoding}}, nil
@@ -72,16 +80,8 @@ func (out *Classified) describe(op *Operation) {
 	out.Operation, out.Interface, out.Generation, out.Direction = op.Name, op.Interface, op.Generation, op.Direction
 }
 
-// requestREST classifies what is not said to be XML.
-func (c *Catalogue) requestREST(r Request, m mediaType, body *bufio.Reader, head []byte, out *Classified) error {
-	op, parameters, err := c.match(r.Method, r.Path)
-	if err != nil {
-		return err
-	}
-	if op == nil && beginsWith(head, "<") && !m.isJSON() {
-		out.Protocol = SOAP
-		return c.requestSOAP(r, m, body, out)
-	}
+// requestREST takes the keys of a REST request; op is nil when the catalogue has none.
+func requestREST(r Request, op *Operation, parameters map[string]string, m mediaType, body io.Reader, head []byte, out *Classified) error {
 	out.Name = clip(r.Method + " " + r.Path)
 	k := collector{findings: out.Findings}
 	var tree *node

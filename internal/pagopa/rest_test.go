@@ -125,12 +125,20 @@ func TestRESTRefusals(t *testing.T) {
 		"not UTF-8 in the body":   {rest("POST", "/carts", "", "{\"a\":\"\xff\"}"), Charset},
 		"deep":                    {rest("POST", "/carts", "", strings.Repeat(`{"a":`, 65)), TooDeep},
 		"too many keys":           {rest("PUT", add, "", many(maxKeys)), TooBig},
+		"SOAP to a REST path":     {Request{Method: "DELETE", Path: "/fdr-psp/service/v1/psps/P/fdrs/F", ContentType: "text/xml", Body: []byte(verify(verifyContent))}, TwoProtocols},
+		"gzip of it":              {Request{Method: "DELETE", Path: "/fdr-psp/service/v1/psps/P/fdrs/F", ContentType: "text/xml", ContentEncoding: "gzip", Body: zipped(t, []byte(verify("")))}, TwoProtocols},
+		"SOAP to a dotted path":   {Request{Method: "POST", Path: "/x/../carts", ContentType: "text/xml", Body: []byte(verify(verifyContent))}, BadPath},
 		"problem+json, malformed": {Request{Method: "POST", Path: "/carts", ContentType: "application/vnd.x+json; charset=utf-8", Body: []byte("{")}, NotWellFormed},
 	} {
 		got, err := c.Request(test.request)
 		if codeOf(err) != test.code || got.Keys != nil || got.Operation != Unknown {
 			t.Errorf("%s: %v, want %s", name, err, test.code)
 		}
+	}
+	r := post([]byte(verify(verifyContent)))
+	r.Method = "PUT"
+	if got, err := c.Request(r); err != nil || got.Operation != Unknown || got.Keys != nil || !slices.Contains(got.Findings, FindingMethod) {
+		t.Errorf("SOAP under PUT: %+v, %v", got, err)
 	}
 	if got, err := c.Request(rest("PUT", add, "", many(1000))); err != nil || len(got.Keys.All("iuv")) != 1000 {
 		t.Errorf("a flow of 1,000 payments: %v", err)

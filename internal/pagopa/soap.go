@@ -230,10 +230,10 @@ func (c *Catalogue) requestSOAP(r Request, m mediaType, body io.Reader, out *Cla
 	if t.conflict {
 		reader.find(FindingCharsetConflict)
 	}
-	if r.Method != "POST" {
-		reader.find(FindingMethod)
-	}
 	switch {
+	case r.Method != "POST": // SOAP 1.1, section 6: the HTTP binding is POST
+		reader.find(FindingMethod)
+		reader.operation = nil
 	case !reader.envelope:
 		reader.find(FindingNotSOAP)
 	case reader.root.Local == "":
