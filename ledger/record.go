@@ -235,3 +235,28 @@ func (l *Ledger) pendingReceipt(ctx context.Context, x uuid.UUID, r exchange.Rec
 	}
 	return newPending(l.opts.Origin, x, b, ck)
 }
+
+// LastConfigured gives, for each subject, the digest that the newest configuration entry names. It reads
+// the log's own chain backwards until it has found both configuration and policies, or the beginning.
+func (l *Ledger) LastConfigured(ctx context.Context) (map[string]Hash, error) {
+	found := map[string]Hash{}
+	own, err := readOwn(ctx, l.View(), LogChain)
+	if err != nil {
+		return nil, err
+	}
+	log := &Log{View: l.View()}
+	for k := own.K; k > 0 && len(found) < 2; k-- {
+		err := log.Segment(ctx, LogChain, k-1, k-1, func(s Stored) error {
+			if c := s.Configuration; c != nil {
+				if _, newer := found[c.Subject]; !newer {
+					found[c.Subject] = c.After
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}

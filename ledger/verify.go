@@ -66,6 +66,8 @@ type verifier struct {
 	own  map[string]ownState
 	open map[uuid.UUID]uint64 // exchanges without a closing entry: n of the request
 
+	good uint64 // size of the newest checkpoint whose root held
+
 	before *Checkpoint // VerifyOptions.Checkpoint, opened
 	noKey  int64
 }

@@ -23,6 +23,7 @@ func (v *verifier) entry(ctx context.Context, n uint64, b []byte) {
 		v.out.Entryf("tile", exchange.Broken, n, "%v", err)
 	} else if ok && want != leaf {
 		v.out.Entryf("tree", exchange.Broken, n, "its bytes are not those of the tree's leaf")
+		leaf = want // so that what follows is held against what was signed
 	}
 	if v.tree.size == n {
 		v.tree.add(leaf)
@@ -199,9 +200,16 @@ func (v *verifier) checkNotes(ctx context.Context, size uint64) {
 	switch {
 	case err != nil:
 		v.out.Entryf("checkpoint", exchange.Broken, size-1, "checkpoint of size %d: %v", size, err)
-	case c.Size != size || c.Root != v.tree.root():
-		v.out.Entryf("checkpoint", exchange.Broken, size-1, "the signed checkpoint of size %d does not have the root of the entries up to here", size)
+	case c.Size != size:
+		v.out.Entryf("checkpoint", exchange.Broken, size-1, "the checkpoint kept for size %d says size %d", size, c.Size)
+	case c.Root != v.tree.root():
+		// Every later root contains the same fault: one finding, and a count.
+		if v.out.Counts["checkpoints_failed"]++; v.out.Counts["checkpoints_failed"] == 1 {
+			v.out.Entryf("checkpoint", exchange.Broken, size-1,
+				"entries up to here do not have the root of the signed checkpoint of size %d; those up to size %d had the root that was signed", size, v.good)
+		}
 	default:
+		v.good = size
 		v.out.Counts["checkpoints_checked"]++
 	}
 }

@@ -100,11 +100,11 @@ func (p *parts) stampRoots() ([]*x509.Certificate, error) {
 // seal is the configured electronic seal.
 func (p *parts) seal(ctx context.Context) (*signing.Seal, error) {
 	a := p.cfg.Archive.Seal
-	certs, err := certs.LoadCertificates(a.Certificate)
+	own, err := certs.LoadCertificates(a.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("archive.seal.certificate: %w", err)
 	}
-	chain := certs[1:]
+	chain := own[1:]
 	if a.Chain != "" {
 		more, err := certs.LoadCertificates(a.Chain)
 		if err != nil {
@@ -116,7 +116,7 @@ func (p *parts) seal(ctx context.Context) (*signing.Seal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
-	s := &signing.Seal{Signer: signer, Certificate: certs[0], Chain: chain}
+	s := &signing.Seal{Signer: signer, Certificate: own[0], Chain: chain}
 	for _, f := range a.CRLs {
 		der, err := readCRL(f)
 		if err != nil {

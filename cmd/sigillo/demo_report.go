@@ -32,15 +32,15 @@ func (r *demoReport) print(w io.Writer, s *demoSite) {
 	fmt.Fprintf(w, "\nverify      %s: %d entries, %d checkpoints, %d receipts and %d contents checked; assurance %s\n", r.Verify.Verdict,
 		r.Verify.Counts["entries"], r.Verify.Counts["checkpoints_checked"], r.Verify.Counts["receipts_checked"], r.Verify.Counts["contents_checked"], r.Verify.Assurance)
 	fmt.Fprintf(w, "tampering   one byte of entry %d changed in a copy (%s, offset %d): %s\n", r.Tampered.Entry, r.Tampered.File, r.Tampered.Offset, r.Tampered.Verdict)
-	for _, f := range r.Tampered.Findings {
-		if f.Severity == exchange.Broken {
+	for i, f := range r.Tampered.Findings {
+		if f.Severity == exchange.Broken && i < 8 {
 			fmt.Fprintf(w, "              %s\n", f)
 		}
 	}
 	for _, p := range r.Packages {
 		fmt.Fprintf(w, "export      %s: %d exchanges, %d files\n", p.ID, p.Exchanges, p.Files)
 	}
-	fmt.Fprintf(w, "archive     %s: %d commitments recomputed, %d proofs; assurance %s\n", r.Checked.Verdict, r.Checked.Counts["commitments"], r.Checked.Counts["proofs"], r.Checked.Assurance)
+	fmt.Fprintf(w, "archive     %s: %d commitments recomputed, %d entries chained and proved; assurance %s\n", r.Checked.Verdict, r.Checked.Counts["commitments"], r.Checked.Counts["entries"], r.Checked.Assurance)
 	id := ""
 	for _, o := range r.Tally.Operations {
 		if id == "" && o.Exchange != "" {

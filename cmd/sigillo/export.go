@@ -251,6 +251,9 @@ func (x *exporter) export(ctx context.Context, own string, r stretch, h history,
 	if err := x.w.accessed(ctx, by, ledger.Access{Operation: "export", Exchanges: r.exchanges, Messages: r.messages}); err != nil {
 		return fail(fmt.Errorf("recording the access: %w", err))
 	}
+	if err := os.MkdirAll(o.Dir, 0o750); err != nil {
+		return fail(err)
+	}
 	p, err := archive.Export(ctx, o, newSource(x.w), x.sealer, x.stamper)
 	if err != nil {
 		return fail(err)

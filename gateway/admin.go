@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Admin is the handler of the admin listener: probes and public keys, no content.
+type Admin struct {
+	JWKS   []byte
+	Checks map[string]func() error // readiness: what must hold, by name
+}
+
+// ServeHTTP answers /livez, /readyz[?verbose] and /.well-known/jwks.json.
+func (a Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	switch r.URL.Path {
+	case "/livez":
+		fmt.Fprintln(w, "ok")
+	case "/readyz":
+		a.ready(w, r.URL.Query().Has("verbose"))
+	case JWKSPath:
+		WriteJWKS(w, a.JWKS)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (a Admin) ready(w http.ResponseWriter, verbose bool) {
+	var lines []string
+	good := true
+	for name, check := range a.Checks {
+		if err := check(); err != nil {
+			good = false
+			lines = append(lines, fmt.Sprintf("[-] %s: %v", name, err))
+		} else {
+			lines = append(lines, "[+] "+name)
+		}
+	}
+	slices.Sort(lines)
+	if !good {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if verbose || !good {
+		fmt.Fprintln(w, strings.Join(lines, "\n"))
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
