@@ -59,8 +59,11 @@ func (v *verifier) place(n uint64, e *Entry) {
 	}
 	v.time = e.Time
 	own := v.own[e.Own.P]
-	if e.Own.K != own.K || e.Own.Prev != own.Hash {
-		v.out.Entryf("own-chain", exchange.Broken, n, "does not follow in own chain %s: k is %d, expected %d", e.Own.P, e.Own.K, own.K)
+	switch {
+	case e.Own.K != own.K:
+		v.out.Entryf("own-chain", exchange.Broken, n, "has place %d in own chain %s, where %d comes next", e.Own.K, e.Own.P, own.K)
+	case e.Own.Prev != own.Hash:
+		v.out.Entryf("own-chain", exchange.Broken, n, "does not name the entry that stands before it in own chain %s", e.Own.P)
 	}
 }
 
