@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigillo/internal/exchange"
 )
@@ -97,6 +98,45 @@ func TestUnknownEntries(t *testing.T) {
 	l.append(own, "novelty", "")
 	if _, err := Export(context.Background(), options(t, l, nil, ec, 0, last+1), l, fixed{}, fixed{}); !errors.Is(err, errUnknownKind) {
 		t.Errorf("export of an unknown kind: %v", err)
+	}
+}
+
+// anchorless checks everything but the chain, or tells a time that it is given.
+type anchorless struct {
+	at  time.Time
+	err error
+}
+
+func (a anchorless) VerifyStamp(context.Context, []byte, []byte, time.Time) (time.Time, error) {
+	return a.at, a.err
+}
+
+func (a anchorless) VerifySeal(context.Context, []byte, time.Time) SealReport {
+	return SealReport{Content: []byte("other"), Findings: []Finding{{Check: "seal-trust", Severity: SeverityIndeterminate, Detail: "no root"}}}
+}
+
+// Without a trust anchor nothing is called true or false for it; what needs none is still checked.
+func TestAnchorsAndClocks(t *testing.T) {
+	l, last := unstamped(t, ec+"/audit-10y")
+	p, err := Export(context.Background(), options(t, l, nil, ec, 0, last), l, fixed{}, fixed{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := anchorless{err: fmt.Errorf("no chain: %w", ErrNoAnchor)}
+	if v := check(t, p.Path, VerifyOptions{Stamp: missing}, Indeterminate); v.Assurance != "self" || len(v.Findings) != 3 {
+		t.Errorf("%+v", v)
+	}
+	if v := check(t, p.Path, VerifyOptions{Stamp: missing, Seal: missing}, Broken); v.Findings[0].Check != CheckSealedIndex {
+		t.Errorf("%+v", v)
+	}
+	early := anchorless{at: l.clock.Add(-time.Hour)}
+	v := check(t, p.Path, VerifyOptions{Stamp: early}, Indeterminate)
+	if !slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Check == CheckCheckpointTSA && f.Severity == SeverityNote }) || !strings.HasPrefix(v.Assurance, "timestamped(") {
+		t.Errorf("%+v", v)
+	}
+	t.Setenv("PATH", "")
+	if v := check(t, p.Path, VerifyOptions{}, Indeterminate); v.Counts["schema_not_checked"] != 9 {
+		t.Errorf("without xmllint: %+v", v.Counts)
 	}
 }
 
