@@ -109,21 +109,6 @@ func (e *entry) directory() uint64 {
 	return e.N
 }
 
-// principal is the own chain's name without the class.
-func (e *entry) principal() string {
-	p, _, _ := cutLast(e.Own.P, '/')
-	return p
-}
-
-func cutLast(s string, sep byte) (before, after string, found bool) {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == sep {
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
-}
-
 func isHex64(s string) bool {
 	if len(s) != 64 {
 		return false

@@ -99,7 +99,7 @@ func (v *Verdict) conclude() {
 	slices.SortStableFunc(v.Findings, func(a, b Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
 	switch {
 	case v.decided[SeverityBroken]:
-		v.Verdict = Broken
+		v.Verdict, v.Assurance = Broken, "self" // a token over what is broken assures nothing
 	case v.decided[SeverityIndeterminate]:
 		v.Verdict = Indeterminate
 	default:

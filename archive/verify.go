@@ -28,7 +28,7 @@ type VerifyOptions struct {
 
 // Verify checks a package, a directory or a ZIP, and lists all that is wrong with it, not only the first. The
 // error is one of reading (path, context, options); whatever is wrong with the package is a finding. It reads
-// nothing outside the package, keeps some 64 MiB plus the index and the segment in memory, and runs xmllint where there is one; where
+// nothing outside the package, keeps index, segment and a list of the files in memory, and runs xmllint where there is one; where
 // there is none, counts say how many files were not held against their schema.
 func Verify(ctx context.Context, path string, opt VerifyOptions) (*Verdict, error) {
 	v := &verifier{opt: opt, Verdict: newVerdict(), sums: map[string]bagFile{}}
@@ -70,9 +70,10 @@ type verifier struct {
 	stampAt  time.Time         // of the archive stamp; zero: not known
 
 	key      *verifierKey
-	entries  []*filed        // of the segment, in order
-	erasures map[string]bool // every string in an erasure entry
-	dirs     map[uint64]*dir // exchange directories that entries name
+	entries  []*filed            // of the segment, in order
+	erasures map[string]bool     // every string in an erasure entry
+	dirs     map[uint64]*dir     // exchange directories that entries name
+	lintable map[string][]string // schema to the well-formed files that it is for
 }
 
 // required are the files that the layout asks for. Schemas and revocation lists have names of their own.

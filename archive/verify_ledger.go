@@ -109,8 +109,7 @@ func (v *verifier) checkpoints(ctx context.Context) error {
 	if v.key == nil || note == nil {
 		return nil
 	}
-	var last *entry
-	var first *entry
+	var first, last *entry
 	if n := len(v.entries); n > 0 {
 		first, last = v.entries[0].entry, v.entries[n-1].entry
 	}
@@ -126,7 +125,7 @@ func (v *verifier) checkpoints(ctx context.Context) error {
 	t, err := openCheckpoint(note, v.key)
 	if err != nil {
 		v.broken(CheckCheckpoint, "data/ledger/checkpoint.after: %v", err)
-		return nil
+		return v.checkpointToken(ctx, note, nil, last)
 	}
 	if v.stated != nil && v.stated.hasRange && t.origin != v.stated.origin {
 		v.broken(CheckCheckpoint, "data/ledger/checkpoint.after is of log %.200q, the index states %.200q", t.origin, v.stated.origin)
@@ -180,6 +179,7 @@ func (v *verifier) inclusion(t *tree) {
 	}
 }
 
+// checkpointToken checks the token over a note; t is nil when the note itself is broken.
 func (v *verifier) checkpointToken(ctx context.Context, note []byte, t *tree, last *entry) error {
 	reply := v.file(CheckCheckpointTSA, "data/ledger/checkpoint.after.tsr", maxSmall)
 	if reply == nil {
@@ -194,7 +194,9 @@ func (v *verifier) checkpointToken(ctx context.Context, note []byte, t *tree, la
 		v.stampFailed(CheckCheckpointTSA, "data/ledger/checkpoint.after.tsr", err)
 		return ctx.Err()
 	}
-	v.Assurance = fmt.Sprintf("timestamped(%d, %s)", t.size, at.UTC().Format(time.RFC3339))
+	if t != nil {
+		v.Assurance = fmt.Sprintf("timestamped(%d, %s)", t.size, at.UTC().Format(time.RFC3339))
+	}
 	if last != nil && last.time.Sub(at) > maxClockGap {
 		v.note(CheckCheckpointTSA, "the token's time %s is more than %s before that of entry %d", at.UTC().Format(time.RFC3339), maxClockGap, last.N)
 	}

@@ -22,6 +22,10 @@ type referred struct{ id, hash string }
 
 // metadata reads the metadata of each exchange and holds its hashes against the files.
 func (v *verifier) metadata(ctx context.Context) error {
+	v.lintable = map[string][]string{}
+	if v.stated != nil {
+		v.lintable["PIndex.xsd"] = []string{"PIndex.xml"}
+	}
 	for n, d := range v.dirs {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -35,11 +39,12 @@ func (v *verifier) metadata(ctx context.Context) error {
 		if text == nil {
 			continue
 		}
-		named, err := readMetadata(text)
+		root, named, err := readMetadata(text)
 		if err != nil {
 			v.brokenEntry(CheckMetadata, n, "%s: %v", name, err)
 			continue
 		}
+		v.lintable[root+".xsd"] = append(v.lintable[root+".xsd"], name)
 		want := []string{exchangeDir(n) + "/exchange.json"}
 		for _, b := range d.bodies {
 			want = append(want, b.path)
@@ -57,6 +62,11 @@ func (v *verifier) metadata(ctx context.Context) error {
 			v.brokenEntry(CheckMetadata, n, "%s does not name the documents of its exchange", name)
 		}
 	}
+	for schema := range v.lintable {
+		if _, ok := v.sums["data/schemas/"+schema]; !ok {
+			v.broken(CheckLayout, "data/schemas/%s is missing", schema)
+		}
+	}
 	for name := range v.sums {
 		if base, ok := strings.CutPrefix(name, "data/metadata/"); ok && base != "serie.xml" {
 			n, err := strconv.ParseUint(strings.TrimSuffix(base, ".xml"), 10, 64)
@@ -70,8 +80,9 @@ func (v *verifier) metadata(ctx context.Context) error {
 
 func metadataFile(n uint64) string { return fmt.Sprintf("data/metadata/%012d.xml", n) }
 
-// readMetadata gives the document (named by NomeDelDocumento) and the attachments (named by their identifiers).
-func readMetadata(text []byte) ([]referred, error) {
+// readMetadata gives the root element, the document (named by NomeDelDocumento) and the attachments (named by
+// their identifiers).
+func readMetadata(text []byte) (root string, named []referred, err error) {
 	var all []referred
 	var one referred
 	main := ""
@@ -100,37 +111,21 @@ func readMetadata(text []byte) ([]referred, error) {
 		if len(p) == 1 && (e.Name.Space != "" || e.Name.Local != "DocumentoInformatico" && e.Name.Local != "DocumentoAmministrativoInformatico") {
 			return fmt.Errorf("root element %.60q is not of allegato 5", e.Name.Local)
 		}
+		root = p[0]
 		return nil
 	}
 	if err := walkXML(text, start, end); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return append(all, referred{name, main}), nil
+	return root, append(all, referred{name, main}), nil
 }
 
-// schemas holds index and metadata against their schemas with xmllint, which is not ours either.
+// schemas holds index and metadata against their schemas with xmllint, which is not ours either. It gets only
+// what was found well-formed and free of entities.
 func (v *verifier) schemas(ctx context.Context) error {
-	groups := map[string][]string{} // schema to files
-	if v.stated != nil {
-		groups["PIndex.xsd"] = []string{"PIndex.xml"}
-	}
-	for n := range v.dirs {
-		name := metadataFile(n)
-		text, err := v.bundle.read(name, maxSmall)
-		if err != nil {
-			continue
-		}
-		root := "DocumentoInformatico"
-		if bytes.Contains(text, []byte("<DocumentoAmministrativoInformatico")) {
-			root = "DocumentoAmministrativoInformatico"
-		}
-		if _, err := readMetadata(text); err == nil { // what is not well-formed was found before; xmllint gets no entities
-			groups[root+".xsd"] = append(groups[root+".xsd"], name)
-		}
-	}
 	tool, err := exec.LookPath("xmllint")
 	if err != nil {
-		for _, files := range groups {
+		for _, files := range v.lintable {
 			v.Counts["schema_not_checked"] += len(files)
 		}
 		return nil
@@ -144,7 +139,7 @@ func (v *verifier) schemas(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	for schema, files := range groups {
+	for schema, files := range v.lintable {
 		slices.Sort(files)
 		if err := os.WriteFile(filepath.Join(tmp, schema), texts[schema], 0o600); err != nil {
 			return err
