@@ -72,7 +72,7 @@ func asRole(t *testing.T, role string, ttl time.Duration) *Vault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := DialVault(t.Context(), VaultOptions{Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{RoleID: id, SecretID: secret}})
+	c, err := DialVault(t.Context(), VaultOptions{Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{RoleID: id, SecretID: SecretText(secret)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func custodies(t *testing.T) map[string]Custody {
 	if _, _, err := server.Prepare(t.Context(), "gateway", policyFile(t, "gateway"), time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	v, err := DialVault(t.Context(), VaultOptions{Address: server.Address, CAFile: server.CAFile, Auth: VaultAuth{Token: server.RootToken}})
+	v, err := DialVault(t.Context(), VaultOptions{Address: server.Address, CAFile: server.CAFile, Auth: VaultAuth{Token: SecretText(server.RootToken)}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -49,9 +50,11 @@ func NewReceipts(_ context.Context, key Key) (*Receipts, error) {
 }
 
 func algorithmOf(public any) (jwa.SignatureAlgorithm, error) {
-	switch public.(type) {
+	switch k := public.(type) {
 	case *ecdsa.PublicKey:
-		return jwa.ES256, nil
+		if k.Curve == elliptic.P256() {
+			return jwa.ES256, nil
+		}
 	case ed25519.PublicKey:
 		return jwa.EdDSA, nil
 	}

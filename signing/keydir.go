@@ -48,6 +48,11 @@ func CreateKeyDir(dir string, seal SealAlgorithm) (*KeyDir, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "class"), 0o700); err != nil {
 		return nil, err
 	}
+	for _, use := range []Use{UseCheckpoint, UseReceipt, UseSeal} {
+		if path := keyPath(dir, use); fileExists(path) {
+			return nil, fmt.Errorf("%s exists: keys are never overwritten", path)
+		}
+	}
 	_, checkpoint, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -69,26 +74,41 @@ func CreateKeyDir(dir string, seal SealAlgorithm) (*KeyDir, error) {
 		return nil, err
 	}
 	for use, key := range map[Use]crypto.Signer{UseCheckpoint: checkpoint, UseReceipt: receipt, UseSeal: sealKey} {
-		path := filepath.Join(dir, string(use)+".pem")
-		if _, err := os.Stat(path); err == nil {
-			return nil, fmt.Errorf("%s exists: keys are never overwritten", path)
-		}
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
 			return nil, err
 		}
-		if err := renameio.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		if err := renameio.WriteFile(keyPath(dir, use), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 			return nil, fmt.Errorf("writing the %s key: %w", use, err)
 		}
+	}
+	if err := syncDirectory(dir); err != nil {
+		return nil, fmt.Errorf("writing keys: %w", err)
 	}
 	return OpenKeyDir(dir)
 }
 
-// OpenKeyDir opens a directory that CreateKeyDir made. Files that others may read are refused.
+func keyPath(dir string, use Use) string { return filepath.Join(dir, string(use)+".pem") }
+
+func fileExists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// OpenKeyDir opens a directory that CreateKeyDir made. A directory or files that others may use are refused.
 func OpenKeyDir(dir string) (*KeyDir, error) {
+	for _, d := range []string{dir, filepath.Join(dir, "class")} {
+		info, err := os.Stat(d)
+		if err != nil {
+			return nil, fmt.Errorf("directory of keys: %w", err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			return nil, fmt.Errorf("directory of keys %s: mode %04o lets others in (chmod 700)", d, info.Mode().Perm())
+		}
+	}
 	d := &KeyDir{dir: dir, keys: map[Use]crypto.Signer{}}
 	for _, use := range []Use{UseCheckpoint, UseReceipt, UseSeal} {
-		key, err := readPrivateKey(filepath.Join(dir, string(use)+".pem"))
+		key, err := readPrivateKey(keyPath(dir, use))
 		if err != nil {
 			return nil, fmt.Errorf("%s key: %w", use, err)
 		}
@@ -99,6 +119,9 @@ func OpenKeyDir(dir string) (*KeyDir, error) {
 	}
 	if k, ok := d.keys[UseReceipt].(*ecdsa.PrivateKey); !ok || k.Curve != elliptic.P256() {
 		return nil, errors.New("receipt key: must be ECDSA P-256")
+	}
+	if err := fitForSeals(d.keys[UseSeal].Public()); err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
 	}
 	return d, nil
 }
@@ -121,17 +144,6 @@ func readPrivateKey(path string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("%s: a key that does not sign", path)
 	}
 	return signer, nil
-}
-
-func readSecretFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: mode %04o lets others read it (chmod 600)", path, info.Mode().Perm())
-	}
-	return os.ReadFile(path)
 }
 
 // Kind implements Custody.
@@ -231,7 +243,7 @@ func (d *KeyDir) classKey(name string, create bool) ([]byte, error) {
 		}
 		return key, syncDirectory(filepath.Dir(path))
 	case errors.Is(err, os.ErrNotExist):
-		return nil, ErrNoClassKey
+		return nil, fmt.Errorf("class key %s: %w", name, ErrNoClassKey)
 	case err != nil:
 		return nil, err
 	case len(key) != 32:
@@ -299,9 +311,10 @@ func (d *KeyDir) Unwrap(_ context.Context, name string, wrapped []byte) (plain [
 	return plain, nil
 }
 
-// MAC implements Custody, under a key derived from the class key (HKDF, RFC 5869).
+// MAC implements Custody, without making a class key: a search must not bring back one that was destroyed.
+// It is keyed with a key derived from the class key (HKDF, RFC 5869).
 func (d *KeyDir) MAC(_ context.Context, name string, input []byte) (out [32]byte, err error) {
-	key, err := d.classKey(name, true)
+	key, err := d.classKey(name, false)
 	if err != nil {
 		return out, err
 	}
@@ -315,6 +328,15 @@ func (d *KeyDir) MAC(_ context.Context, name string, input []byte) (out [32]byte
 	return out, nil
 }
 
+// ClassKeyExists implements Custody.
+func (d *KeyDir) ClassKeyExists(_ context.Context, name string) (bool, error) {
+	_, err := d.classKey(name, false)
+	if errors.Is(err, ErrNoClassKey) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // DeleteClassKey implements Custody.
 func (d *KeyDir) DeleteClassKey(_ context.Context, name string) error {
 	path, err := d.classFile(name)
@@ -324,7 +346,7 @@ func (d *KeyDir) DeleteClassKey(_ context.Context, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := os.Remove(path); errors.Is(err, os.ErrNotExist) {
-		return ErrNoClassKey
+		return fmt.Errorf("class key %s: %w", name, ErrNoClassKey)
 	} else if err != nil {
 		return err
 	}

@@ -45,7 +45,8 @@ type Key interface {
 	Version() int
 	Public() crypto.PublicKey
 	Sign(ctx context.Context, message []byte) ([]byte, error)
-	// SignBatch signs each message by itself, results in order. An error of the call means that none was signed.
+	// SignBatch signs each message by itself, results in order: an item has a signature or an error. An error
+	// of the call means that none was signed.
 	SignBatch(ctx context.Context, messages [][]byte) ([]Signed, error)
 	Versions(ctx context.Context) ([]KeyVersion, error)
 }
@@ -66,9 +67,10 @@ type Custody interface {
 	DataKey(ctx context.Context, name string) (DataKey, error)
 	// Unwrap opens a data key: ErrNoClassKey when its class key was destroyed, ErrForbidden, ErrUnavailable.
 	Unwrap(ctx context.Context, name string, wrapped []byte) ([32]byte, error)
-	// MAC is HMAC-SHA256 under a key that lives and dies with the class key.
+	// MAC is HMAC-SHA256 under a key that lives and dies with the class key; it makes none: ErrNoClassKey.
 	MAC(ctx context.Context, name string, input []byte) ([32]byte, error)
-	// DeleteClassKey destroys a class key: what it wrapped is lost for ever.
+	ClassKeyExists(ctx context.Context, name string) (bool, error)
+	// DeleteClassKey destroys a class key: what it wrapped is lost for ever. ErrNoClassKey when it is gone already.
 	DeleteClassKey(ctx context.Context, name string) error
 	Close() error
 }
@@ -79,6 +81,24 @@ var (
 	ErrForbidden   = errors.New("the credentials do not allow it")
 	ErrUnavailable = errors.New("the custody of keys cannot be reached")
 )
+
+// minSealBits is the least size of an RSA seal key.
+const minSealBits = 3072
+
+// fitForSeals says why a public key makes no seals that stock tools verify (conservation.md 3.2).
+func fitForSeals(public crypto.PublicKey) error {
+	switch k := public.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P256() {
+			return nil
+		}
+	case *rsa.PublicKey:
+		if k.N.BitLen() >= minSealBits {
+			return nil
+		}
+	}
+	return fmt.Errorf("a seal key must be ECDSA P-256, or RSA of %d bits or more", minSealBits)
+}
 
 // Thumbprint is the RFC 7638 thumbprint of a public key, base64url.
 func Thumbprint(public crypto.PublicKey) (string, error) {

@@ -158,13 +158,16 @@ func (k *transitKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 }
 
 // SignBatch asks for up to maxBatch signatures in one call. Vault answers 200 even when single items
-// failed, so each is looked at.
+// failed, so each is looked at. Signatures that were had stay when a later call fails.
 func (k *transitKey) SignBatch(ctx context.Context, messages [][]byte) ([]Signed, error) {
 	out := make([]Signed, 0, len(messages))
 	for part := range slices.Chunk(messages, maxBatch) {
 		signed, err := k.signPart(ctx, part)
-		if err != nil {
+		if err != nil && len(out) == 0 {
 			return nil, err
+		}
+		if err != nil {
+			return append(out, slices.Repeat([]Signed{{Err: err}}, len(messages)-len(out))...), nil
 		}
 		out = append(out, signed...)
 	}
@@ -235,6 +238,9 @@ func (v *Vault) CryptoSigner(ctx context.Context, use Use) (crypto.Signer, error
 		return nil, err
 	}
 	newest := versions[len(versions)-1]
+	if err := fitForSeals(newest.Public); err != nil {
+		return nil, fmt.Errorf("vault: key %s: %w", name, err)
+	}
 	return &transitDigestSigner{ctx: ctx, v: v, name: name, version: newest.Version, public: newest.Public}, nil
 }
 
@@ -271,102 +277,4 @@ func (s *transitDigestSigner) Sign(_ io.Reader, digest []byte, opts crypto.Signe
 	}
 	text, _ := data["signature"].(string)
 	return parseSignature(text, s.version, false)
-}
-
-// DataKey implements Custody.
-func (v *Vault) DataKey(ctx context.Context, name string) (DataKey, error) {
-	var out DataKey
-	if err := v.ensureClassKey(ctx, name); err != nil {
-		return out, err
-	}
-	data, err := v.write(ctx, "asking a data key of "+name, v.o.ClassMount+"/datakey/plaintext/"+name, map[string]any{"bits": 256})
-	if err != nil {
-		return out, v.classError(name, err)
-	}
-	plain, _ := data["plaintext"].(string)
-	wrapped, _ := data["ciphertext"].(string)
-	raw, err := base64.StdEncoding.DecodeString(plain)
-	if err != nil || len(raw) != 32 || wrapped == "" {
-		return out, fmt.Errorf("vault: asking a data key of %s: %w", name, errEmptyAnswer)
-	}
-	copy(out.Plain[:], raw)
-	clear(raw)
-	out.Wrapped = []byte(wrapped)
-	return out, nil
-}
-
-// ensureClassKey makes a class key when this process has not seen it: with its type and nothing else,
-// which is all that the gateway's policy allows.
-func (v *Vault) ensureClassKey(ctx context.Context, name string) error {
-	v.mu.Lock()
-	known := v.known[name]
-	v.mu.Unlock()
-	if known {
-		return nil
-	}
-	if !classKeyName.MatchString(name) {
-		return fmt.Errorf("class key name %q: lower-case letters, digits and . _ - only", name)
-	}
-	if _, err := v.write(ctx, "making class key "+name, v.o.ClassMount+"/keys/"+name, map[string]any{"type": "aes256-gcm96"}); err != nil {
-		return err
-	}
-	v.mu.Lock()
-	v.known[name] = true
-	v.mu.Unlock()
-	return nil
-}
-
-// classError tells a class key that is gone from other refusals.
-func (v *Vault) classError(name string, err error) error {
-	var refused *vaultRefusal
-	if errors.As(err, &refused) && (refused.status == 404 || strings.Contains(refused.text, "not found")) {
-		return fmt.Errorf("class key %s: %w", name, ErrNoClassKey)
-	}
-	return err
-}
-
-// Unwrap implements Custody.
-func (v *Vault) Unwrap(ctx context.Context, name string, wrapped []byte) (plain [32]byte, err error) {
-	data, err := v.write(ctx, "opening a data key of "+name, v.o.ClassMount+"/decrypt/"+name, map[string]any{"ciphertext": string(wrapped)})
-	if err != nil {
-		return plain, v.classError(name, err)
-	}
-	text, _ := data["plaintext"].(string)
-	raw, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(raw) != 32 {
-		return plain, fmt.Errorf("vault: opening a data key of %s: %w", name, errEmptyAnswer)
-	}
-	copy(plain[:], raw)
-	clear(raw)
-	return plain, nil
-}
-
-// MAC implements Custody.
-func (v *Vault) MAC(ctx context.Context, name string, input []byte) (out [32]byte, err error) {
-	data, err := v.write(ctx, "authenticating under "+name, v.o.ClassMount+"/hmac/"+name+"/sha2-256",
-		map[string]any{"input": base64.StdEncoding.EncodeToString(input), "key_version": 1})
-	if err != nil {
-		return out, v.classError(name, err)
-	}
-	text, _ := data["hmac"].(string)
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "vault:v1:"))
-	if err != nil || len(raw) != 32 {
-		return out, fmt.Errorf("vault: authenticating under %s: %w", name, errEmptyAnswer)
-	}
-	copy(out[:], raw)
-	return out, nil
-}
-
-// DeleteClassKey implements Custody; it needs the archivist's rights.
-func (v *Vault) DeleteClassKey(ctx context.Context, name string) error {
-	if _, err := v.write(ctx, "allowing the deletion of "+name, v.o.ClassMount+"/keys/"+name+"/config", map[string]any{"deletion_allowed": true}); err != nil {
-		return v.classError(name, err)
-	}
-	_, err := v.call(ctx, "deleting class key "+name, func(ctx context.Context) (*api.Secret, error) {
-		return v.client.Logical().DeleteWithContext(ctx, v.o.ClassMount+"/keys/"+name)
-	})
-	v.mu.Lock()
-	delete(v.known, name)
-	v.mu.Unlock()
-	return err
 }

@@ -114,28 +114,6 @@ func TestTokenOverIsALoginAgain(t *testing.T) {
 	}
 }
 
-func TestDialVaultRefusesByName(t *testing.T) {
-	v := realVault(t)
-	for want, o := range map[string]VaultOptions{
-		"https://":          {Address: "http://127.0.0.1:1", Auth: VaultAuth{Token: "x"}},
-		"give a token":      {Address: v.Address, CAFile: v.CAFile},
-		"do not allow":      {Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{Token: "hvs.SECRETSECRET"}},
-		"cannot be rea":     {Address: "https://127.0.0.1:1", CAFile: v.CAFile, Auth: VaultAuth{Token: "x"}},
-		"invalid secret id": {Address: v.Address, CAFile: v.CAFile, Auth: VaultAuth{RoleID: "SECRETSECRET", SecretID: "SECRETSECRET"}},
-	} {
-		c, err := DialVault(t.Context(), o)
-		if err == nil {
-			_ = c.Close()
-		}
-		if err == nil || want != "invalid secret id" && !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want one that says %q", err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "SECRETSECRET") {
-			t.Errorf("the error holds a secret: %v", err)
-		}
-	}
-}
-
 // eventually polls a condition of the server, which offers nothing to wait on, up to a limit.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -60,19 +60,11 @@ func openCustody(ctx context.Context, cfg *config.Config, who credentials, log *
 		Timeout:  v.Timeout, Logger: log}
 	switch token := os.Getenv("VAULT_TOKEN"); {
 	case who == asUser && token != "":
-		o.Auth = signing.VaultAuth{Token: token}
+		o.Auth = signing.VaultAuth{Token: signing.SecretText(token)}
 	case v.Auth.Method == "approle":
-		secret, err := v.Auth.SecretID.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		o.Auth = signing.VaultAuth{RoleID: v.Auth.RoleID, SecretID: string(secret)}
+		o.Auth = signing.VaultAuth{RoleID: v.Auth.RoleID, SecretID: v.Auth.SecretID.Reveal}
 	default:
-		secret, err := v.Auth.Token.Reveal()
-		if err != nil {
-			return nil, err
-		}
-		o.Auth = signing.VaultAuth{Token: string(secret)}
+		o.Auth = signing.VaultAuth{Token: v.Auth.Token.Reveal}
 	}
 	return signing.DialVault(ctx, o)
 }
