@@ -93,7 +93,7 @@ func readMetadata(text []byte) (root string, named []referred, err error) {
 		case strings.HasSuffix(below, "IdDoc/ImprontaCrittograficaDelDocumento/Impronta"):
 			raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 			if err != nil {
-				return errors.New("Impronta is not base64")
+				return errors.New("element Impronta is not base64")
 			}
 			one.hash = hex.EncodeToString(raw)
 		case strings.HasSuffix(below, "IdDoc/Identificativo"):

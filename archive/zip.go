@@ -91,9 +91,11 @@ func zipFile(w *zip.Writer, tree fs.FS, prefix, name string) error {
 	}
 	// 1980-01-01, the first day that a ZIP can name.
 	header := &zip.FileHeader{
-		Name: prefix + "/" + name, Method: zip.Store, CRC32: sum.Sum32(), ModifiedDate: 1<<5 | 1,
+		Name: prefix + "/" + name, Method: zip.Store, CRC32: sum.Sum32(),
 		CompressedSize64: uint64(size), UncompressedSize64: uint64(size),
 	}
+	//lint:ignore SA1019 CreateRaw writes this field as it is; Modified would add an extra field
+	header.ModifiedDate = 1<<5 | 1
 	header.SetMode(0o440)
 	header.NonUTF8 = !strings.ContainsFunc(name, func(r rune) bool { return r > 126 }) // plain ASCII needs no flag
 	body, err := w.CreateRaw(header)

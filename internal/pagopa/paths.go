@@ -55,7 +55,7 @@ func keyPaths(column string) ([]KeyPath, error) {
 			case strings.HasPrefix(path, "path:"), strings.HasPrefix(path, "query:"):
 				k.In, k.Path, _ = strings.Cut(path, ":")
 			default:
-				return nil, fmt.Errorf("key %s: a path begins with /, HEADER/, body:/, path: or query:", name)
+				return nil, fmt.Errorf("key %s: a path begins with one of / HEADER/ body:/ path: query: and goes on", name)
 			}
 			if strings.TrimPrefix(k.Path, "/") == "" || strings.Contains(k.Path, "//") || strings.Contains(k.Path, "*") {
 				return nil, fmt.Errorf("key %s: a path has an empty or open step", name)
