@@ -24,7 +24,7 @@ const (
 	BadMultipart      SyntaxCode = "multipart"       // a multipart body whose root part cannot be told for certain
 	BadContentType    SyntaxCode = "content-type"    // a Content-Type with the same parameter twice
 	BadPath           SyntaxCode = "path"            // dot segments, encoded separators or control characters in the path
-	BadQuery          SyntaxCode = "query"           // a query that is not form encoded, where a key stands in it
+	BadQuery          SyntaxCode = "query"           // a query that is not form encoded UTF-8, where a key stands in it
 )
 
 // SyntaxError is why a message is refused with HTTP 400. Its text holds no content of the message.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sigillo/internal/exchange"
 )
@@ -129,6 +131,9 @@ func (c *collector) parameters(op *Operation, path map[string]string, rawQuery s
 				return syntaxErrorf(AmbiguousKey, "the query parameter of the key %q stands twice", k.Name)
 			}
 			if len(values) == 1 {
+				if !utf8.ValidString(values[0]) || strings.ContainsFunc(values[0], unicode.IsControl) {
+					return syntaxErrorf(BadQuery, "the query parameter of the key %q is not UTF-8 or has a control character", k.Name)
+				}
 				if err := c.parameter(k.Name, values[0]); err != nil {
 					return err
 				}

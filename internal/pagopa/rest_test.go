@@ -109,6 +109,7 @@ func TestRESTRefusals(t *testing.T) {
 		"half an escape":          {rest("GET", "/a%4", "", ""), BadPath},
 		"not UTF-8":               {rest("GET", "/%ff", "", ""), BadPath},
 		"query key twice":         {rest("GET", "/fdr-org/service/v1/organizations/7/fdrs", "pspId=A&pspId=B", ""), AmbiguousKey},
+		"query key not UTF-8":     {rest("GET", "/fdr-org/service/v1/organizations/7/fdrs", "pspId=%bb", ""), BadQuery},
 		"query with semicolon":    {rest("GET", "/fdr-org/service/v1/organizations/7/fdrs", "a=1;pspId=B", ""), BadQuery},
 		"member twice":            {rest("POST", "/carts", "", `{"idCart":"A","idCart":"B"}`), AmbiguousKey},
 		"member twice, escaped":   {rest("POST", "/carts", "", `{"idCart":"A","\u0069dCart":"B"}`), AmbiguousKey},
