@@ -117,22 +117,26 @@ func (s *Server) forward(ctx context.Context, r *boundRoute, in *http.Request, r
 
 // whyFailed tells the caller's leaving from our patience from the upstream's faults.
 func whyFailed(caller, limited context.Context, err error, otherwise exchange.Reason) exchange.Reason {
-	var dns *net.DNSError
-	var op *net.OpError
-	var verify *tls.CertificateVerificationError
 	switch {
 	case caller.Err() != nil:
 		return exchange.ReasonCallerGone
 	case limited.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
 		return exchange.ReasonUpstreamTimeout
-	case otherwise == exchange.ReasonUpstreamBroken:
-		return otherwise
-	case errors.As(err, &dns), errors.As(err, &verify), errors.As(err, &op) && op.Op == "dial":
-		return exchange.ReasonUpstreamUnreachable
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op) && op.Op == "read":
+	case otherwise == exchange.ReasonUpstreamUnreachable && !noConnection(err):
 		return exchange.ReasonUpstreamBroken
 	}
 	return otherwise
+}
+
+// noConnection tells whether err says that there never was a connection over which the request went: no
+// address, no listener, no TLS. Anything else broke off a connection.
+func noConnection(err error) bool {
+	var dns *net.DNSError
+	var op *net.OpError
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	return errors.As(err, &dns) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &op) && op.Op != "read" && op.Op != "write"
 }
 
 // since is a duration for the log.

@@ -85,7 +85,6 @@ func newRig(t *testing.T, upstream http.HandlerFunc, change func(*Options, *memo
 	if behind.TLS, err = pki.ServerTLS(); err != nil {
 		t.Fatal(err)
 	}
-	behind.EnableHTTP2 = true
 	behind.StartTLS()
 	t.Cleanup(behind.Close)
 	node, err := pki.Client("node", "Node")
@@ -244,9 +243,18 @@ func TestUpstreamFaultsCloseTheExchange(t *testing.T) {
 			_, _ = io.WriteString(w, "half")
 			panic(http.ErrAbortHandler)
 		}},
-		exchange.ReasonUpstreamTimeout: {504, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }},
+		exchange.ReasonUpstreamUnreachable: {502, nil},
+		exchange.ReasonUpstreamTimeout: {504, func(_ http.ResponseWriter, q *http.Request) {
+			_, _ = io.Copy(io.Discard, q.Body) // only then the server sees the caller leave
+			<-q.Context().Done()
+		}},
 	} {
-		r := newRig(t, c.upstream, func(o *Options, _ *memory) { o.Routes[0].UpstreamTimeout = 300 * time.Millisecond })
+		r := newRig(t, c.upstream, func(o *Options, _ *memory) {
+			o.Routes[0].UpstreamTimeout = 300 * time.Millisecond
+			if reason == exchange.ReasonUpstreamUnreachable {
+				o.Routes[0].TLS = &tls.Config{} // trusts nobody: the handshake fails
+			}
+		})
 		resp, body := r.ask(t, "", nil)
 		kept := r.memory.records()
 		last := kept[len(kept)-1]
