@@ -1,9 +1,11 @@
 package signing
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -12,7 +14,7 @@ import (
 // version, and a receipt of a new version is named as such by an old key set.
 func TestRotatedReceiptKey(t *testing.T) {
 	server := realVault(t)
-	const name = "rotated-receipt"
+	name := "rotated-" + strings.ToLower(rand.Text()) // the server outlives the test
 	if _, err := server.Do(t.Context(), http.MethodPost, "transit/keys/"+name, map[string]string{"type": "ecdsa-p256"}); err != nil {
 		t.Fatal(err)
 	}
