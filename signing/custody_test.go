@@ -167,6 +167,24 @@ func TestCustodySigns(t *testing.T) {
 	}
 }
 
+// reopened is another custody of the same keys, as after a restart.
+func reopened(t *testing.T, c Custody) Custody {
+	t.Helper()
+	var again Custody
+	var err error
+	switch c := c.(type) {
+	case *KeyDir:
+		again, err = OpenKeyDir(c.dir)
+	case *Vault:
+		again, err = DialVault(t.Context(), c.o)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = again.Close() })
+	return again
+}
+
 func TestCustodyWraps(t *testing.T) {
 	for name, c := range custodies(t) {
 		const class = "0123456789abcdef-audit-10y-2026-11-g1"
@@ -192,8 +210,30 @@ func TestCustodyWraps(t *testing.T) {
 		if err := errors.Join(err, err2, err3); err != nil || m1 != m2 || m1 == m3 {
 			t.Errorf("%s: MAC is not a function of its input: %v", name, err)
 		}
+		again := reopened(t, c)
+		if got, err := again.MAC(t.Context(), class, []byte("x")); err != nil || got != m1 {
+			t.Errorf("%s: another MAC after opening again: %v", name, err)
+		}
+		if got, err := again.Unwrap(t.Context(), class, b.Wrapped); err != nil || got != b.Plain {
+			t.Errorf("%s: unwrapped after opening again: %v", name, err)
+		}
+		if _, err := again.DataKey(t.Context(), class); err != nil {
+			t.Errorf("%s: a data key of a class key that exists: %v", name, err)
+		}
+		if there, err := c.ClassKeyExists(t.Context(), class); err != nil || !there {
+			t.Errorf("%s: a class key that is there: %v, %v", name, there, err)
+		}
 		if err := c.DeleteClassKey(t.Context(), class); err != nil {
 			t.Fatalf("%s: deleting: %v", name, err)
+		}
+		if err := c.DeleteClassKey(t.Context(), class); !errors.Is(err, ErrNoClassKey) {
+			t.Errorf("%s: deleting again: %v", name, err)
+		}
+		if _, err := c.MAC(t.Context(), class, []byte("x")); !errors.Is(err, ErrNoClassKey) {
+			t.Errorf("%s: a MAC under a destroyed key: %v", name, err)
+		}
+		if there, err := c.ClassKeyExists(t.Context(), class); err != nil || there {
+			t.Errorf("%s: a class key that was destroyed: %v, %v", name, there, err)
 		}
 		if _, err := c.Unwrap(t.Context(), class, a.Wrapped); !errors.Is(err, ErrNoClassKey) {
 			t.Errorf("%s: unwrapping under a destroyed key: %v", name, err)
@@ -217,5 +257,14 @@ func TestKeyDirRefusesFilesThatOthersRead(t *testing.T) {
 	}
 	if _, err := OpenKeyDir(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a readable key was taken: %v", err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "receipt.pem"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenKeyDir(dir); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+		t.Errorf("a directory that others may enter was taken: %v", err)
 	}
 }

@@ -200,11 +200,16 @@ func (k *transitKey) signPart(ctx context.Context, messages [][]byte) ([]Signed,
 			out[i].Err = fmt.Errorf("vault: signing with key %s: %s", k.name, text)
 			continue
 		}
-		signature, _ := fields["signature"].(string)
-		out[i].Signature, out[i].Err = parseSignature(signature, k.version, k.jws)
-		if out[i].Err == nil && len(out[i].Signature) != 64 {
-			out[i] = Signed{Err: fmt.Errorf("vault: signing with key %s: a signature of %d bytes", k.name, len(out[i].Signature))}
+		text, _ := fields["signature"].(string)
+		signature, err := parseSignature(text, k.version, k.jws)
+		if err == nil && len(signature) != 64 { // both of Ed25519 and of P-256 as r||s
+			err = fmt.Errorf("a signature of %d bytes", len(signature))
 		}
+		if err != nil {
+			out[i].Err = fmt.Errorf("vault: signing with key %s: %w", k.name, err)
+			continue
+		}
+		out[i].Signature = signature
 	}
 	return out, nil
 }
@@ -213,10 +218,10 @@ func (k *transitKey) signPart(ctx context.Context, messages [][]byte) ([]Signed,
 func parseSignature(text string, version int, jws bool) ([]byte, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 || parts[0] != "vault" {
-		return nil, errors.New("vault: a signature in an unknown form")
+		return nil, errors.New("a signature in an unknown form")
 	}
 	if parts[1] != "v"+strconv.Itoa(version) {
-		return nil, fmt.Errorf("vault: signed with version %s instead of v%d", parts[1], version)
+		return nil, fmt.Errorf("signed with version %s instead of v%d", parts[1], version)
 	}
 	if jws {
 		return base64.RawURLEncoding.DecodeString(parts[2])
@@ -276,5 +281,9 @@ func (s *transitDigestSigner) Sign(_ io.Reader, digest []byte, opts crypto.Signe
 		return nil, err
 	}
 	text, _ := data["signature"].(string)
-	return parseSignature(text, s.version, false)
+	signature, err := parseSignature(text, s.version, false)
+	if err != nil {
+		return nil, fmt.Errorf("vault: signing with key %s: %w", s.name, err)
+	}
+	return signature, nil
 }

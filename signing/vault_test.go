@@ -52,6 +52,9 @@ func TestGatewayRights(t *testing.T) {
 		"transit/keys/sigillo-receipt/rotate":            {},
 		"sigillo-class/export/encryption-key/" + content: nil,
 		"transit/sign/sigillo-seal/sha2-256":             {"input": "eA=="},
+		"transit/export/signing-key/sigillo-receipt":     nil,
+		"transit/export/signing-key/sigillo-checkpoint":  nil,
+		"transit/backup/sigillo-receipt":                 nil,
 	} {
 		method := http.MethodPost
 		if body == nil {
@@ -72,11 +75,30 @@ func TestGatewayRights(t *testing.T) {
 	if _, err := archivist.CryptoSigner(t.Context(), UseSeal); err != nil {
 		t.Error(err)
 	}
+	if _, err := realVault(t).DoAs(t.Context(), archivist.client.Token(), http.MethodPost, "sigillo-class/keys/"+content+"/config",
+		map[string]any{"exportable": true}); err == nil || !strings.Contains(err.Error(), "403") {
+		t.Errorf("the archivist makes a class key exportable: %v", err)
+	}
 	if err := archivist.DeleteClassKey(t.Context(), content); err != nil {
 		t.Error(err)
 	}
 	if _, err := auditor.Unwrap(t.Context(), content, c.Wrapped); !errors.Is(err, ErrNoClassKey) {
 		t.Errorf("content opens after its class key was destroyed: %v", err)
+	}
+}
+
+// TestMissingMountIsNoDisposal: a mount that is not there must not read as "content disposed of".
+func TestMissingMountIsNoDisposal(t *testing.T) {
+	server := realVault(t)
+	v := dial(t, VaultOptions{Address: server.Address, CAFile: server.CAFile, ClassMount: "nowhere", Auth: VaultAuth{Token: SecretText(server.RootToken)}})
+	const class = "0123456789abcdef-x-g1"
+	_, unwrap := v.Unwrap(t.Context(), class, []byte("vault:v1:AAAA"))
+	_, mac := v.MAC(t.Context(), class, []byte("x"))
+	_, exists := v.ClassKeyExists(t.Context(), class)
+	for _, err := range []error{unwrap, mac, exists, v.DeleteClassKey(t.Context(), class)} {
+		if err == nil || errors.Is(err, ErrNoClassKey) {
+			t.Errorf("a missing mount: %v", err)
+		}
 	}
 }
 

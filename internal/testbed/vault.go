@@ -106,6 +106,8 @@ type Vault struct {
 	RootToken string
 	UnsealKey string
 
+	start  []string // the command and its certificate
+	store  string   // directory of its store; "" for a store in memory
 	cmd    *exec.Cmd
 	done   chan error
 	client *http.Client
@@ -113,7 +115,10 @@ type Vault struct {
 
 // StartVault starts a server with an empty store in memory, initialised and unsealed, and mounts transit
 // at transit/ and sigillo-class/ and AppRole at approle/. Its certificate is of pki.
-func StartVault(ctx context.Context, pki *PKI) (*Vault, error) {
+func StartVault(ctx context.Context, pki *PKI) (*Vault, error) { return StartVaultIn(ctx, pki, "") }
+
+// StartVaultIn is StartVault with its store in an empty directory, so that Stop and Restart lose nothing.
+func StartVaultIn(ctx context.Context, pki *PKI, store string) (*Vault, error) {
 	bin, err := BuildVault(ctx)
 	if err != nil {
 		return nil, err
@@ -122,16 +127,35 @@ func StartVault(ctx context.Context, pki *PKI) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Vault{CAFile: filepath.Join(filepath.Dir(server.CertFile), "tls-root.pem"), done: make(chan error, 1)}
-	v.cmd = exec.Command(bin, "-dev", "-tls-cert", server.CertFile, "-tls-key", server.KeyFile)
+	v := &Vault{CAFile: filepath.Join(filepath.Dir(server.CertFile), "tls-root.pem"), store: store,
+		start: []string{bin, "-tls-cert", server.CertFile, "-tls-key", server.KeyFile}}
+	v.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: pki.ClientTLS(nil)}}
+	if err := v.launch("-dev"); err != nil {
+		return nil, err
+	}
+	for path, body := range map[string]any{"sys/mounts/transit": map[string]string{"type": "transit"},
+		"sys/mounts/sigillo-class": map[string]string{"type": "transit"}, "sys/auth/approle": map[string]string{"type": "approle"}} {
+		if _, err := v.Do(ctx, http.MethodPost, path, body); err != nil {
+			return nil, errors.Join(err, v.Stop())
+		}
+	}
+	return v, nil
+}
+
+// launch starts the process and waits for its first line, which says that it serves.
+func (v *Vault) launch(more ...string) error {
+	if v.store != "" {
+		more = append(more, "-storage", "file", "-dir", v.store)
+	}
+	v.cmd = exec.Command(v.start[0], append(v.start[1:len(v.start):len(v.start)], more...)...)
 	v.cmd.Stderr = io.Discard
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := v.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := v.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	var facts struct {
@@ -142,19 +166,27 @@ func StartVault(ctx context.Context, pki *PKI) (*Vault, error) {
 	if err == nil {
 		err = json.Unmarshal(line, &facts)
 	}
+	v.done = make(chan error, 1)
 	go func() { v.done <- v.cmd.Wait() }()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the Vault test server did not start: %w", err), v.Stop())
+		return errors.Join(fmt.Errorf("the Vault test server did not start: %w", err), v.Stop())
 	}
-	v.Address, v.RootToken, v.UnsealKey = facts.Address, facts.RootToken, facts.UnsealKey
-	v.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: pki.ClientTLS(nil)}}
-	for path, body := range map[string]any{"sys/mounts/transit": map[string]string{"type": "transit"},
-		"sys/mounts/sigillo-class": map[string]string{"type": "transit"}, "sys/auth/approle": map[string]string{"type": "approle"}} {
-		if _, err := v.Do(ctx, http.MethodPost, path, body); err != nil {
-			return nil, errors.Join(err, v.Stop())
-		}
+	v.Address = facts.Address
+	if facts.RootToken != "" { // of a new store only
+		v.RootToken, v.UnsealKey = facts.RootToken, facts.UnsealKey
 	}
-	return v, nil
+	return nil
+}
+
+// Restart starts a stopped server of StartVaultIn on its old address and unseals it.
+func (v *Vault) Restart(ctx context.Context) error {
+	if v.store == "" {
+		return errors.New("the Vault test server kept its store in memory: start it with StartVaultIn")
+	}
+	if err := v.launch("-listen", strings.TrimPrefix(v.Address, "https://")); err != nil {
+		return err
+	}
+	return v.Unseal(ctx)
 }
 
 // Do calls the server's HTTP API with the root token and gives the answer's data.
@@ -245,11 +277,13 @@ func (v *Vault) Unseal(ctx context.Context) error {
 	return err
 }
 
-// Stop ends the server and waits. Its store in memory is gone.
+// Stop kills the server, as a crash would, and waits; a second Stop is no error. A store in memory is gone.
 func (v *Vault) Stop() error {
 	if err := v.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-v.done // it was killed: its exit code says nothing
+	v.done <- nil
+	v.client.CloseIdleConnections()
 	return nil
 }
