@@ -81,7 +81,7 @@ func (p *parts) openWriter(ctx context.Context) (*writer, error) {
 	}
 	l, err := p.openLedger(ctx)
 	if err != nil {
-		return nil, undetermined(err)
+		return nil, openError(err)
 	}
 	return w, w.use(ctx, l)
 }

@@ -82,7 +82,7 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 		log.Warn("time stamps come from the built-in test authority: they prove nothing to others")
 	}
 	if g.ledger, err = p.openLedger(ctx); err != nil {
-		return nil, undetermined(err)
+		return nil, openError(err)
 	}
 	if err := recordConfiguration(ctx, g.ledger, p.cfg.Digest(), engine.Digest()); err != nil {
 		return nil, undetermined(err)
@@ -111,6 +111,16 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 	}
 	log.Info("serving", "node", p.cfg.Node, "origin", p.cfg.Origin, "routes", len(p.cfg.Routes), "entries", g.ledger.Size())
 	return g, nil
+}
+
+// openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged is
+// a verdict, anything else could not be told.
+func openError(err error) error {
+	var behind *ledger.BehindError
+	if errors.As(err, &behind) {
+		return &exitError{exitNegative, err}
+	}
+	return undetermined(err)
 }
 
 // startAdmin serves probes and public keys on the loopback.
