@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -14,6 +15,7 @@ import (
 
 	"sigillo/archive"
 	"sigillo/certs"
+	"sigillo/internal/config"
 	"sigillo/internal/exchange"
 	"sigillo/ledger"
 	"sigillo/signing"
@@ -25,6 +27,7 @@ type archiveCommand struct {
 
 type archiveVerifyCommand struct {
 	Path          string `arg:"" help:"Package: a directory or a .zip."`
+	Config        string `short:"c" placeholder:"FILE" help:"Configuration file: its archive.trust and schemas serve where none are given here."`
 	Trust         string `placeholder:"ROOTS.pem" help:"Trust anchors of seal and time-stamps, obtained independently. Without them the seal's origin cannot be told (exit 3)."`
 	Intermediates string `placeholder:"FILE" help:"Further intermediate certificates (PEM)."`
 	Key           string `placeholder:"VKEY" help:"The log's verifier key, as you know it from elsewhere."`
@@ -34,7 +37,15 @@ type archiveVerifyCommand struct {
 
 func (v *archiveVerifyCommand) Run(ctx context.Context, c console) error {
 	o := archive.VerifyOptions{VKey: v.Key, Schemas: v.Schemas}
-	verdict, err := checkPackageWith(ctx, v.Path, v.Trust, v.Intermediates, o)
+	trust := v.Trust
+	if v.Config != "" {
+		cfg, err := config.Load(v.Config)
+		if err != nil {
+			return err
+		}
+		trust, o.Schemas = cmp.Or(trust, cfg.Archive.Trust), cmp.Or(o.Schemas, cfg.Archive.Schemas)
+	}
+	verdict, err := checkPackageWith(ctx, v.Path, trust, v.Intermediates, o)
 	if err != nil {
 		return undetermined(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -39,17 +40,18 @@ func (g *receiptGetCommand) Run(ctx context.Context, c console) error {
 
 type receiptVerifyCommand struct {
 	Receipt  string `arg:"" help:"File with the compact JWS, as the header Sigillo-Receipt carried it."`
-	JWKS     string `required:"" placeholder:"FILE" help:"The gateway's keys: /.well-known/jwks.json."`
+	Config   string `short:"c" placeholder:"FILE" help:"Configuration file: its own keys serve where no --jwks is given."`
+	JWKS     string `placeholder:"FILE" help:"The gateway's keys: /.well-known/jwks.json."`
 	Request  string `placeholder:"FILE" help:"Your copy of the request body."`
 	Response string `placeholder:"FILE" help:"Your copy of the response body."`
 }
 
-func (v *receiptVerifyCommand) Run(c console) error {
+func (v *receiptVerifyCommand) Run(ctx context.Context, c console) error {
 	compact, err := os.ReadFile(v.Receipt)
 	if err != nil {
 		return err
 	}
-	jwks, err := os.ReadFile(v.JWKS)
+	jwks, err := v.keys(ctx)
 	if err != nil {
 		return err
 	}
@@ -78,4 +80,21 @@ func (v *receiptVerifyCommand) Run(c console) error {
 	}
 	_, err = fmt.Fprintf(c.out, "good signature by key %s\n%s\n", kid, payload)
 	return err
+}
+
+// keys are those of the file given, or of the configuration's own custody.
+func (v *receiptVerifyCommand) keys(ctx context.Context) ([]byte, error) {
+	if v.JWKS != "" {
+		return os.ReadFile(v.JWKS)
+	}
+	if v.Config == "" {
+		return nil, errors.New("give --jwks FILE, or --config FILE of the gateway itself")
+	}
+	p, err := loadParts(ctx, v.Config, asUser)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	jwks, err := p.jwks(ctx)
+	return jwks, undetermined(err)
 }
