@@ -110,7 +110,7 @@ func TestPowerCutOfRunLosesNothingAnswered(t *testing.T) {
 	s := demoSiteForTest(t, filepath.Join(base, "site"))
 	moveLedger(t, s, filepath.Join(mnt, "ledger"))
 	var answered []string
-	for range 4 {
+	for range 20 {
 		p := startRun(t, s)
 		c := startCallers(s, s.route("psp-out"), "text/xml", []byte(verifyNotice), 64)
 		<-c.more(50 + rand.IntN(300))
@@ -123,6 +123,7 @@ func TestPowerCutOfRunLosesNothingAnswered(t *testing.T) {
 	}
 	startRun(t, s).stop(t)
 	inLedger(t, s, answered)
+	t.Logf("%d answered exchanges over 20 power cuts", len(answered))
 }
 
 // moveLedger points the site's configuration at another ledger directory.
