@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -21,33 +20,40 @@ import (
 // of View.
 type Remote struct {
 	client *http.Client
-	path   string
 }
 
 // running tells whether an instance answers on the socket of the ledger in dir.
 func running(dir string) bool {
-	c, err := net.DialTimeout("unix", filepath.Join(dir, socketName), time.Second)
+	path, release, err := socketAddress(dir)
 	if err != nil {
 		return false
 	}
-	return c.Close() == nil
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		_ = release() // nobody answers: that is the answer
+		return false
+	}
+	return errors.Join(c.Close(), release()) == nil
 }
 
 // Dial reaches the running instance of the ledger in dir and opens its log. ErrNotRunning when nobody
 // answers.
 func Dial(ctx context.Context, dir string) (*Log, *Remote, error) {
-	path := filepath.Join(dir, socketName)
 	if !running(dir) {
 		return nil, nil, fmt.Errorf("%s: %w", dir, ErrNotRunning)
+	}
+	path, release, err := socketAddress(dir)
+	if err != nil {
+		return nil, nil, err
 	}
 	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}
-	r := &Remote{client: &http.Client{Transport: t}, path: path}
-	l, err := newLog(ctx, r, func() error { t.CloseIdleConnections(); return nil })
+	r := &Remote{client: &http.Client{Transport: t}}
+	l, err := newLog(ctx, r, func() error { t.CloseIdleConnections(); return release() })
 	if err != nil {
 		t.CloseIdleConnections()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, release())
 	}
 	return l, r, nil
 }

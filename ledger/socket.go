@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -31,6 +30,8 @@ type Socket struct {
 	l      *Ledger
 	server *http.Server
 	done   chan error
+
+	release func() error // of the path, after the listener has removed it
 }
 
 // appendRequest is a verb's wish for an entry.
@@ -43,18 +44,21 @@ type appendRequest struct {
 
 // ListenSocket starts serving; Close ends it and waits.
 func (l *Ledger) ListenSocket() (*Socket, error) {
-	path := filepath.Join(l.opts.Dir, socketName)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("removing the socket of a dead instance: %w", err)
-	}
-	ln, err := net.Listen("unix", path)
+	path, release, err := socketAddress(l.opts.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("listening on the ledger's socket: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, ln.Close())
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("removing the socket of a dead instance: %w", err), release())
 	}
-	s := &Socket{l: l, done: make(chan error, 1)}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listening on the ledger's socket: %w", err), release())
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close(), release())
+	}
+	s := &Socket{l: l, done: make(chan error, 1), release: release}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /get", s.get)
 	mux.HandleFunc("GET /scan", s.scan)
@@ -71,7 +75,7 @@ func (s *Socket) Close(ctx context.Context) error {
 	if serr := <-s.done; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)
 	}
-	return err
+	return errors.Join(err, s.release())
 }
 
 func hexParam(r *http.Request, name string) ([]byte, error) {
