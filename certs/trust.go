@@ -22,7 +22,8 @@ const (
 	ReasonAmbiguousCerts exchange.Reason = "ambiguous"       // a good chain that identifies more than one
 )
 
-// Rejection says why a certificate or its chain was turned away. Its text names no certificate field.
+// Rejection says why a certificate or its chain was turned away. Its text may name
+// certificate fields: it is for the log at debug level, never for the caller.
 type Rejection struct {
 	Reason exchange.Reason
 	cause  error
