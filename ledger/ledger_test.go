@@ -275,6 +275,9 @@ func TestSocketIsAView(t *testing.T) {
 	if _, _, err := OpenLog(t.Context(), dir, quiet()); !errors.Is(err, ErrRunning) {
 		t.Fatalf("opening a running ledger in place: %v", err)
 	}
+	if _, err := Open(t.Context(), testOptions(dir, k)); !errors.Is(err, ErrRunning) {
+		t.Fatalf("opening a running ledger for writing: %v", err)
+	}
 	log, remote, err := Dial(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)

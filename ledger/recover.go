@@ -46,6 +46,9 @@ func (e *BehindError) Error() string {
 // then compares what Badger made of them with HEAD.
 func (l *Ledger) openStore(ctx context.Context) (unclean bool, err error) {
 	store := filepath.Join(l.opts.Dir, storeDirName)
+	if running(l.opts.Dir) {
+		return false, fmt.Errorf("%s: %w", l.opts.Dir, ErrRunning) // before its live files are taken for those of an unclean stop
+	}
 	mark, acked, err := readHeadFile(l.opts.Dir)
 	if err != nil {
 		return false, fmt.Errorf("%w: the ledger's files are damaged; restore a backup", err)

@@ -37,6 +37,7 @@ type answered struct {
 	exchange string
 	received string // SHA-256 of what the upstream says it received
 	body     []byte
+	receipt  string
 }
 
 func send(t *testing.T, s *demoSite, clients map[string]*http.Client, m sample) answered {
@@ -66,7 +67,7 @@ func send(t *testing.T, s *demoSite, clients map[string]*http.Client, m sample) 
 	if resp.Header.Get("Sigillo-Receipt") == "" || resp.Header.Get("Sigillo-Exchange") == "" {
 		t.Errorf("%s: status %d without exchange or receipt", m.name, resp.StatusCode)
 	}
-	return answered{m, resp.StatusCode, resp.Header.Get("Sigillo-Exchange"), resp.Header.Get("Demo-Received-SHA256"), got}
+	return answered{m, resp.StatusCode, resp.Header.Get("Sigillo-Exchange"), resp.Header.Get("Demo-Received-SHA256"), got, resp.Header.Get("Sigillo-Receipt")}
 }
 
 // readBack compares what the ledger holds with what was sent and received, byte for byte, as a user reads it.

@@ -142,6 +142,40 @@ func TestGatewayWithRealVault(t *testing.T) {
 	}
 }
 
+// TestVaultAwayLeavesReceiptsPending: with Vault sealed exchanges go on, their receipts are pending; when it is
+// back they are signed, without a restart.
+func TestVaultAwayLeavesReceiptsPending(t *testing.T) {
+	s := demoSiteForTest(t, filepath.Join(t.TempDir(), "site"))
+	v := inVault(t, s)
+	p := startRun(t, s)
+	clients := map[string]*http.Client{"psp": s.client("psp")}
+	m := sample{name: "verify", route: "psp-out", client: "psp", contentType: "text/xml", method: http.MethodPost, body: []byte(verifyNotice)}
+	if a := send(t, s, clients, m); a.status != http.StatusOK {
+		t.Fatalf("status %d", a.status)
+	}
+	if err := v.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	away := send(t, s, clients, m)
+	if away.status != http.StatusOK || away.receipt != "pending" {
+		t.Errorf("status %d, receipt %s with Vault sealed", away.status, away.receipt)
+	}
+	if err := v.Unseal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back := send(t, s, clients, m)
+	if back.status != http.StatusOK {
+		t.Errorf("status %d with Vault back", back.status)
+	}
+	p.stop(t) // signs what is pending
+	t.Setenv("VAULT_TOKEN", login(t, v, "auditor"))
+	var verdict exchange.Verdict
+	code, out, stderr := sigillo(t, "verify", "-c", s.config, "--json")
+	if err := json.Unmarshal([]byte(out), &verdict); err != nil || code != 0 || verdict.Counts["receipts_pending"] != 0 || verdict.Counts["receipts_not_checked"]+verdict.Counts["receipts_checked"] != 3 {
+		t.Errorf("code %d, counts %v, %s", code, verdict.Counts, stderr)
+	}
+}
+
 func fetch(t *testing.T, client *http.Client, url, file string) {
 	t.Helper()
 	resp, err := client.Get(url)
