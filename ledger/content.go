@@ -1,13 +1,10 @@
 package ledger
 
 import (
-	"context"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/google/uuid"
 
@@ -48,6 +45,14 @@ const (
 )
 
 type kv struct{ key, value []byte }
+
+// inlineContent is the sealed content in bytes up to which a message travels with its entry: head and
+// body in one record. Larger content goes ahead of its entry, chunk by chunk.
+const inlineContent = 256 << 10
+
+// packedChunk stands for the chunk number of a record that holds head and body of a small message:
+// length of the sealed head (uint32), sealed head, sealed body, each of one chunk.
+const packedChunk = ^uint32(0)
 
 // streams of message i: head and body
 func headStream(i int) uint32 { return uint32(2 * i) }
@@ -93,129 +98,60 @@ func wrapAAD(x uuid.UUID, i int, id classKeyID) []byte {
 	return append(a, id[:]...)
 }
 
-// sealMessage seals one message under a fresh key and salt. It runs in the caller's goroutine: neither
-// the entry's number nor the class is needed for the chunks.
-func sealMessage(origin string, x uuid.UUID, i int, m exchange.Message, ck *classKey) (MessageRef, []kv, error) {
+// sealer seals one message under a fresh key and salt: neither the entry's number nor the class is
+// needed, so it works in the caller's goroutine, and for a large body while the bytes arrive.
+type sealer struct {
+	origin string
+	x      uuid.UUID
+	i      int
+	secret [64]byte // key and salt
+	nonce  [12]byte // of their wrapping
+	prefix [7]byte  // of the chunks' nonces
+	aead   cipher.AEAD
+}
+
+func newSealer(origin string, x uuid.UUID, i int) (*sealer, error) {
 	var random [64 + 12 + 7]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		return MessageRef{}, nil, err
+		return nil, err
 	}
-	var salt [32]byte
-	var prefix [7]byte
-	copy(salt[:], random[32:64])
-	wrapNonce := random[64:76]
-	copy(prefix[:], random[76:])
-	aead, err := newGCM(random[:32])
-	if err != nil {
-		return MessageRef{}, nil, err
-	}
-	var out []kv
-	for _, s := range []struct {
-		stream uint32
-		plain  []byte
-	}{{headStream(i), m.Head}, {bodyStream(i), m.Body}} {
-		out = append(out, sealChunks(aead, prefix, origin, x, s.stream, s.plain)...)
-	}
+	s := &sealer{origin: origin, x: x, i: i}
+	copy(s.secret[:], random[:64])
+	copy(s.nonce[:], random[64:76])
+	copy(s.prefix[:], random[76:])
+	var err error
+	s.aead, err = newGCM(s.secret[:32])
+	return s, err
+}
+
+// chunk seals plain behind what dst holds.
+func (s *sealer) chunk(dst []byte, stream, n uint32, last bool, plain []byte) []byte {
+	return s.aead.Seal(dst, chunkNonce(s.prefix, stream, n, last), plain, chunkAAD(s.origin, s.x, stream, n, last))
+}
+
+// keyRecord wraps key and salt under a class key.
+func (s *sealer) keyRecord(ck *classKey) kv {
 	rec := make([]byte, 0, messageKeySize)
 	rec = append(rec, messageKeyVersion)
 	rec = append(rec, ck.id[:]...)
-	rec = append(rec, wrapNonce...)
-	rec = ck.aead.Seal(rec, wrapNonce, random[:64], wrapAAD(x, i, ck.id))
-	rec = append(rec, prefix[:]...)
-	out = append(out, kv{messageKeyKey(x, i), rec})
-	return MessageRef{I: i, Points: m.Points, Status: m.Status, Size: int64(len(m.Body)),
-		Commitment: Commitment(salt, sha256.Sum256(m.Head), sha256.Sum256(m.Body)), Cut: m.Cut}, out, nil
+	rec = append(rec, s.nonce[:]...)
+	rec = ck.aead.Seal(rec, s.nonce[:], s.secret[:], wrapAAD(s.x, s.i, ck.id))
+	rec = append(rec, s.prefix[:]...)
+	return kv{messageKeyKey(s.x, s.i), rec}
 }
 
-func sealChunks(aead cipher.AEAD, prefix [7]byte, origin string, x uuid.UUID, stream uint32, plain []byte) []kv {
-	var out []kv
-	for n := uint32(0); ; n++ {
-		part, last := plain, true
-		if len(plain) > chunkSize {
-			part, last = plain[:chunkSize], false
-		}
-		plain = plain[len(part):]
-		out = append(out, kv{chunkKey(x, stream, n),
-			aead.Seal(nil, chunkNonce(prefix, stream, n, last), part, chunkAAD(origin, x, stream, n, last))})
-		if last {
-			return out
-		}
-	}
+// reference is what the entry says of the message.
+func (s *sealer) reference(m exchange.Message, size int64, body [32]byte) MessageRef {
+	return MessageRef{I: s.i, Points: m.Points, Status: m.Status, Size: size, Cut: m.Cut,
+		Commitment: Commitment([32]byte(s.secret[32:]), sha256.Sum256(m.Head), body)}
 }
 
-// ErrCommitment says that content was opened and is not what its entry committed to.
-var ErrCommitment = errors.New("content does not match the commitment in its entry")
-
-// ErrAbsent says that content which an entry commits to is not in the store.
-var ErrAbsent = errors.New("content is missing from the store")
-
-// openMessage opens message ref of exchange x and checks it against the commitment.
-func openMessage(ctx context.Context, o *opener, origin string, x uuid.UUID, ref MessageRef) (Content, error) {
-	var c Content
-	rec, err := o.view.Get(ctx, messageKeyKey(x, ref.I))
-	if errors.Is(err, ErrNotFound) {
-		return c, fmt.Errorf("key of message %d: %w", ref.I, ErrAbsent)
-	}
-	if err != nil {
-		return c, fmt.Errorf("reading the key of message %d: %w", ref.I, err)
-	}
-	if len(rec) != messageKeySize || rec[0] != messageKeyVersion {
-		return c, fmt.Errorf("key record of message %d: not of version %d", ref.I, messageKeyVersion)
-	}
-	id := classKeyID(rec[1:17])
-	ck, err := o.key(ctx, id)
-	if err != nil {
-		return c, err
-	}
-	keys, err := ck.aead.Open(nil, rec[17:29], rec[29:109], wrapAAD(x, ref.I, id))
-	if err != nil {
-		return c, fmt.Errorf("key record of message %d was altered", ref.I)
-	}
-	aead, err := newGCM(keys[:32])
-	if err != nil {
-		return c, err
-	}
-	copy(c.Salt[:], keys[32:])
-	prefix := [7]byte(rec[109:])
-	if c.Head, err = openChunks(ctx, o.view, aead, prefix, origin, x, headStream(ref.I)); err != nil {
-		return c, fmt.Errorf("head of message %d: %w", ref.I, err)
-	}
-	if c.Body, err = openChunks(ctx, o.view, aead, prefix, origin, x, bodyStream(ref.I)); err != nil {
-		return c, fmt.Errorf("body of message %d: %w", ref.I, err)
-	}
-	if int64(len(c.Body)) != ref.Size || Commitment(c.Salt, sha256.Sum256(c.Head), sha256.Sum256(c.Body)) != ref.Commitment {
-		return c, fmt.Errorf("message %d: %w", ref.I, ErrCommitment)
-	}
-	return c, nil
-}
-
-func openChunks(ctx context.Context, v View, aead cipher.AEAD, prefix [7]byte, origin string, x uuid.UUID, stream uint32) ([]byte, error) {
-	plain := []byte{}
-	for n := uint32(0); n < maxChunks; n++ {
-		sealed, err := v.Get(ctx, chunkKey(x, stream, n))
-		if errors.Is(err, ErrNotFound) {
-			return nil, fmt.Errorf("chunk %d: %w", n, ErrAbsent)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading chunk %d: %w", n, err)
-		}
-		// A full chunk may be the last or not: its nonce and associated data tell.
-		for _, last := range []bool{true, false} {
-			if !last && len(sealed) < chunkSize {
-				continue
-			}
-			part, err := aead.Open(nil, chunkNonce(prefix, stream, n, last), sealed, chunkAAD(origin, x, stream, n, last))
-			if err != nil {
-				if last && len(sealed) >= chunkSize {
-					continue
-				}
-				return nil, fmt.Errorf("chunk %d was altered", n)
-			}
-			plain = append(plain, part...)
-			if last {
-				return plain, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("more than %d chunks", maxChunks)
+// packed seals a small message into one record.
+func (s *sealer) packed(m exchange.Message) kv {
+	const overhead = 16
+	b := make([]byte, 4, 4+len(m.Head)+len(m.Body)+2*overhead)
+	binary.BigEndian.PutUint32(b, uint32(len(m.Head)+overhead))
+	b = s.chunk(b, headStream(s.i), 0, true, m.Head)
+	b = s.chunk(b, bodyStream(s.i), 0, true, m.Body)
+	return kv{chunkKey(s.x, headStream(s.i), packedChunk), b}
 }

@@ -101,7 +101,7 @@ func TestEveryAlteredByteIsFoundAndNamed(t *testing.T) {
 		}
 		for _, m := range e.Messages {
 			x := uuid.MustParse(string(e.Exchange))
-			for what, key := range map[string][]byte{"head": chunkKey(x, headStream(m.I), 0), "body": chunkKey(x, bodyStream(m.I), 0), "key": messageKeyKey(x, m.I)} {
+			for what, key := range map[string][]byte{"content": chunkKey(x, headStream(m.I), packedChunk), "key": messageKeyKey(x, m.I)} {
 				b, err := view.Get(t.Context(), key)
 				if err != nil {
 					t.Fatal(err)

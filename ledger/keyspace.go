@@ -19,11 +19,11 @@ const (
 	tableTile       = 't' // level n               -> full tile                           derived from entries
 	tableHead       = 'h' //                       -> head record                         derived
 	tableOwn        = 'o' // own chain             -> its last k and hash                 derived
-	tableOwnIndex   = 'l' // own chain 0 k         -> n                                   derived
+	tableOwnIndex   = 'l' // own chain 0 k         -> run of entry numbers up to that k   derived
 	tableExchange   = 'x' // exchange n            -> nothing                             derived
-	tableTerm       = 'i' // term 0 n              -> exchange                            derived
-	tableKeyed      = 'j' // class-month hash n    -> exchange                            derived, dies with its class key
-	tableOpen       = 'q' // exchange              -> n of its request                    derived
+	tableTerm       = 'i' // term 0 n              -> run of entry numbers from n on      derived
+	tableKeyed      = 'j' // class-month hash n    -> run of entry numbers from n on      derived, dies with its class key
+	tableSpool      = 's' // exchange i            -> nothing: chunks ahead of their entry derived
 	tablePending    = 'y' // n                     -> exchange whose receipt is unsigned  derived
 )
 
@@ -40,10 +40,13 @@ func headKey() []byte            { return []byte{tableHead} }
 func exchangeTableKey(table byte, x uuid.UUID) []byte { return append([]byte{table}, x[:]...) }
 
 func receiptKey(x uuid.UUID) []byte { return exchangeTableKey(tableReceipt, x) }
-func openKey(x uuid.UUID) []byte    { return exchangeTableKey(tableOpen, x) }
 
 func messageKeyKey(x uuid.UUID, i int) []byte {
 	return binary.BigEndian.AppendUint32(exchangeTableKey(tableMessageKey, x), uint32(i))
+}
+
+func spoolKey(x uuid.UUID, i int) []byte {
+	return binary.BigEndian.AppendUint32(exchangeTableKey(tableSpool, x), uint32(i))
 }
 
 func chunkKey(x uuid.UUID, stream, chunk uint32) []byte {
@@ -55,8 +58,12 @@ func classKeyKey(id classKeyID) []byte { return append([]byte{tableClassKey}, id
 
 func ownKey(p string) []byte { return append([]byte{tableOwn}, p...) }
 
+func ownIndexPrefix(p string) []byte {
+	return append(append(append(make([]byte, 0, len(p)+10), tableOwnIndex), p...), 0)
+}
+
 func ownIndexKey(p string, k uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(append([]byte{tableOwnIndex}, p...), 0), k)
+	return binary.BigEndian.AppendUint64(ownIndexPrefix(p), k)
 }
 
 func exchangeIndexKey(x uuid.UUID, n uint64) []byte {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"sigillo/internal/exchange"
 )
 
 // storeDirName is where Badger's files lie inside a ledger's directory.
@@ -54,9 +56,8 @@ var ErrNoSpace = errors.New("too little free space on the ledger's disk")
 
 // Ledger is the one writer of a log. Its methods are safe for concurrent use.
 //
-// Three goroutines belong to it: the sequencer owns the head and commits batches, the acknowledger
-// syncs HEAD and answers the callers, the notary signs checkpoints and receipts; a fourth asks time
-// stamps when there is a Stamper. Close waits for all of them.
+// Its goroutines: the three stages of the sequencer, the notary's, and one that asks time stamps when
+// there is a Stamper. Close waits for all of them.
 type Ledger struct {
 	opts  Options
 	log   *slog.Logger
@@ -66,14 +67,9 @@ type Ledger struct {
 	self  *opener // opens what the gateway itself may open: receipts
 	head  *headFile
 
-	mu     sync.RWMutex // guards closed against sends on queue
-	closed bool
-	queue  chan *item
-
-	state     state // owned by the sequencer
-	committed chan *batch
-	failed    atomic.Pointer[error] // set once: the ledger must not go on
-	synced    atomic.Pointer[mark]  // newest size whose HEAD is synced
+	seq    *sequencer
+	failed atomic.Pointer[error] // set once: the ledger must not go on
+	synced atomic.Pointer[mark]  // newest size whose HEAD is synced
 
 	notary  *notary
 	cancel  context.CancelFunc
@@ -101,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if _, ok := o.Checkpoints.Public().(ed25519.PublicKey); !ok {
 		return nil, errors.New("the checkpoint key is not Ed25519")
 	}
-	l := &Ledger{opts: o, log: o.Logger, clock: o.Clock, queue: make(chan *item, queueLength), committed: make(chan *batch, 1)}
+	l := &Ledger{opts: o, log: o.Logger, clock: o.Clock}
 	if l.log == nil {
 		l.log = slog.Default()
 	}
@@ -134,23 +130,26 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 	view := badgerView{l.db}
 	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
 	l.self = newOpener(view, l.opts.Keys)
-	var err error
-	if l.state, err = loadState(ctx, view); err != nil {
+	now, err := loadState(ctx, view)
+	if err != nil {
 		return err
 	}
-	fresh := l.state.head.Size == 0
+	fresh := now.head.Size == 0
 	if !fresh {
 		if err := l.checkIdentity(ctx, view); err != nil {
 			return err
 		}
 	}
-	started := l.state.head.Start
-	l.state.head.Start = l.state.head.Size
+	started := now.head.Start
+	now.head.Start = now.head.Size
 	if l.head, err = openHeadFile(l.opts.Dir); err != nil {
 		return fmt.Errorf("opening HEAD: %w", err)
 	}
-	m := l.state.mark()
+	m := now.mark()
 	l.synced.Store(&m)
+	l.seq = newSequencer(view, l.head, now)
+	l.seq.clock, l.seq.room, l.seq.notice, l.seq.placed = l.clock, l.room, l.noticeItem, l.placed
+	l.seq.fail, l.seq.failure = l.fail, l.failedErr
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.cancel = cancel
 	l.notary = newNotary(l)
@@ -158,15 +157,18 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 		cancel()
 		return err
 	}
-	l.workers.Add(2)
-	go func() { defer l.workers.Done(); l.sequence() }()
-	go func() { defer l.workers.Done(); l.acknowledge() }()
+	l.workers.Add(1)
+	go func() { defer l.workers.Done(); l.seq.run() }()
 	if fresh {
 		err = l.writeGenesis(ctx)
 	} else if unclean {
 		err = l.closeOpen(ctx, started, m.size)
 	}
 	if err != nil {
+		cancel()
+		return err
+	}
+	if err := l.dropSpools(ctx); err != nil {
 		cancel()
 		return err
 	}
@@ -180,14 +182,8 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 
 // abandon gives up a half-opened ledger without the sign of a clean stop.
 func (l *Ledger) abandon() error {
-	l.mu.Lock()
-	started := l.cancel != nil
-	if started && !l.closed {
-		l.closed = true
-		close(l.queue)
-	}
-	l.mu.Unlock()
-	if started {
+	if l.cancel != nil {
+		l.seq.close()
 		l.cancel()
 		l.workers.Wait()
 	}
@@ -206,10 +202,7 @@ func (l *Ledger) Close(ctx context.Context) error {
 
 func (l *Ledger) shut(ctx context.Context) error {
 	l.notary.drain(ctx)
-	l.mu.Lock()
-	l.closed = true
-	close(l.queue)
-	l.mu.Unlock()
+	l.seq.close()
 	l.cancel()
 	l.notary.wait()
 	l.workers.Wait()
@@ -242,14 +235,43 @@ func (l *Ledger) Size() uint64 { return l.synced.Load().size }
 
 // Err is nil while the ledger can append, and says why when it cannot.
 func (l *Ledger) Err() error {
+	if err := l.failedErr(); err != nil {
+		return err
+	}
+	return l.room()
+}
+
+// room says why nothing may be appended for want of space.
+func (l *Ledger) room() error {
+	free, err := freeSpace(l.opts.Dir)
+	if err == nil && free < l.opts.DiskStop {
+		err = fmt.Errorf("%d MiB free: %w", free>>20, ErrNoSpace)
+	}
+	return err
+}
+
+// append queues one item and waits until it is durable; see sequencer.append.
+func (l *Ledger) append(ctx context.Context, it *item) (exchange.Recorded, error) {
+	return l.seq.append(ctx, it)
+}
+
+// placed takes note of a durable batch: its size may be signed, its receipts follow.
+func (l *Ledger) placed(m mark, b *batch) {
+	l.synced.Store(&m)
+	for i, it := range b.items {
+		if it.receipt != nil {
+			it.receipt.place(b.entries[i])
+			l.notary.add(it.receipt)
+		}
+	}
+	l.notary.wake()
+}
+
+func (l *Ledger) failedErr() error {
 	if f := l.failed.Load(); f != nil {
 		return *f
 	}
-	free, err := freeSpace(l.opts.Dir)
-	if err == nil && free < l.opts.DiskStop {
-		err = ErrNoSpace
-	}
-	return err
+	return nil
 }
 
 // fail stops the ledger for good: nothing is acknowledged after an error that leaves doubt.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 	"time"
@@ -82,6 +83,23 @@ func (o *Opener) Content(ctx context.Context, id exchange.ID, ref MessageRef) (C
 		return Content{}, fmt.Errorf("exchange id %q is no UUID", id)
 	}
 	return openMessage(ctx, o.o, o.log.Origin(), x, ref)
+}
+
+// Body writes the body of one message to w in flat memory. It is checked against its commitment before
+// the first byte is written. The caller records the access first.
+func (o *Opener) Body(ctx context.Context, id exchange.ID, ref MessageRef, w io.Writer) error {
+	x, err := uuid.Parse(string(id))
+	if err != nil {
+		return fmt.Errorf("exchange id %q is no UUID", id)
+	}
+	m, err := unlock(ctx, o.o, o.log.Origin(), x, ref)
+	if err != nil {
+		return err
+	}
+	if err := m.copyTo(ctx, io.Discard, io.Discard); err != nil {
+		return err
+	}
+	return m.copyTo(ctx, io.Discard, w)
 }
 
 // Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound.
@@ -167,13 +185,11 @@ func within(t, from, to time.Time) bool {
 	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
 }
 
-// numbers are the entry numbers under one index prefix.
-func (l *Log) numbers(ctx context.Context, prefix []byte) (map[uint64]bool, error) {
+// numbers are the entry numbers under one index term.
+func (l *Log) numbers(ctx context.Context, term []byte) (map[uint64]bool, error) {
 	s := map[uint64]bool{}
-	err := l.Scan(ctx, prefix, nil, func(key, _ []byte) error {
-		if len(key) == len(prefix)+8 {
-			s[binary.BigEndian.Uint64(key[len(prefix):])] = true
-		}
+	err := scanTerm(ctx, l, term, func(n uint64) error {
+		s[n] = true
 		return nil
 	})
 	return s, err
@@ -267,24 +283,29 @@ func (l *Log) between(ctx context.Context, from, to time.Time, limit int) ([]Sto
 
 // Segment calls fn for the entries first..last of an own chain, in order of k.
 func (l *Log) Segment(ctx context.Context, own string, first, last uint64, fn func(Stored) error) error {
-	for k := first; k <= last; k++ {
-		b, err := l.Get(ctx, ownIndexKey(own, k))
-		if err != nil {
-			return fmt.Errorf("own chain %s: looking up k %d: %w", own, k, err)
+	next := first
+	err := scanOwn(ctx, l, own, first, func(k, n uint64) error {
+		if k > last {
+			return errStop
 		}
-		if len(b) != 8 {
-			return fmt.Errorf("own chain %s: index of k %d is malformed", own, k)
+		if k != next {
+			return fmt.Errorf("own chain %s: k %d is missing from its index", own, next)
 		}
-		s, err := l.Entry(ctx, binary.BigEndian.Uint64(b))
+		next++
+		s, err := l.Entry(ctx, n)
 		if err != nil {
 			return err
 		}
 		if s.Own.P != own || s.Own.K != k {
 			return fmt.Errorf("own chain %s: entry %d is not its k %d", own, s.N, k)
 		}
-		if err := fn(s); err != nil {
-			return err
-		}
+		return fn(s)
+	})
+	switch {
+	case err != nil && !errors.Is(err, errStop):
+		return err
+	case next <= last:
+		return fmt.Errorf("own chain %s: looking up k %d: %w", own, next, ErrNotFound)
 	}
 	return nil
 }

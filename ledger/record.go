@@ -17,7 +17,8 @@ import (
 // The expensive part — sealing, hashing, encoding — runs here, in the caller's goroutine.
 //
 // A response, refusal or failure also starts its receipt; Receipt waits for it. When ctx ends before
-// the entry is durable the error says so, and the entry may be written all the same.
+// the entry is durable the error says so: ErrBusy when it was not written; otherwise it may be written
+// all the same, and r.Late is told.
 func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Recorded, error) {
 	x, err := uuid.Parse(string(r.Exchange))
 	if err != nil || x.String() != string(r.Exchange) {
@@ -27,7 +28,7 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	if err := checkOwn(own); err != nil {
 		return exchange.Recorded{}, err
 	}
-	it := &item{own: own, kind: r.Kind, exchange: x, opens: r.Kind == exchange.KindRequest}
+	it := &item{own: own, kind: r.Kind, exchange: x, opens: r.Kind == exchange.KindRequest, late: r.Late}
 	tail := Tail{Kind: r.Kind, Node: l.opts.Node, Exchange: r.Exchange, Route: r.Route, Operation: r.Operation,
 		Outcome: r.Outcome, Decision: r.Decision, Reason: string(r.Reason)}
 	if r.Request != nil {
@@ -58,9 +59,6 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 			return exchange.Recorded{}, err
 		}
 	}
-	if err := l.ahead(it); err != nil {
-		return exchange.Recorded{}, err
-	}
 	return l.append(ctx, it)
 }
 
@@ -85,38 +83,51 @@ func (l *Ledger) sealMessages(ctx context.Context, it *item, tail *Tail, r excha
 		return err
 	}
 	for i, m := range r.Messages {
-		ref, writes, err := sealMessage(l.opts.Origin, it.exchange, r.FirstIndex+i, m, ck)
+		ref, err := l.sealMessage(ctx, it, r.FirstIndex+i, m, ck)
 		if err != nil {
 			return fmt.Errorf("sealing message %d: %w", r.FirstIndex+i, err)
 		}
 		tail.Messages = append(tail.Messages, ref)
-		it.writes = append(it.writes, writes...)
 	}
 	return nil
 }
 
-// ahead writes large content before its entry, in transactions small enough for the store. Content
-// whose entry never comes is an orphan: no entry names it.
-func (l *Ledger) ahead(it *item) error {
-	if it.bytes() <= inlineContent {
-		return nil
-	}
-	var part []kv
-	size := 0
-	for _, w := range it.writes {
-		if size > 0 && size+len(w.value) > 2*chunkSize {
-			if err := write(l.db, part, nil); err != nil {
-				return fmt.Errorf("writing content ahead of its entry: %w", err)
-			}
-			part, size = nil, 0
+// sealMessage seals one message into it. A large one is written ahead; its mark goes when the entry comes.
+func (l *Ledger) sealMessage(ctx context.Context, it *item, i int, m exchange.Message, ck *classKey) (MessageRef, error) {
+	spool, ok := m.Spool.(*Spool)
+	switch {
+	case m.Spool != nil && (!ok || spool.l != l || spool.s.x != it.exchange || spool.s.i != i):
+		return MessageRef{}, errors.New("its spooled body is of another message")
+	case m.Spool == nil && len(m.Head)+len(m.Body) <= inlineContent:
+		s, err := newSealer(l.opts.Origin, it.exchange, i)
+		if err != nil {
+			return MessageRef{}, err
 		}
-		part, size = append(part, w), size+len(w.value)
+		it.writes = append(it.writes, s.packed(m), s.keyRecord(ck))
+		return s.reference(m, int64(len(m.Body)), sha256.Sum256(m.Body)), nil
+	case m.Spool == nil:
+		var err error
+		if spool, err = l.Spool(exchange.ID(it.exchange.String()), i); err != nil {
+			return MessageRef{}, err
+		}
+		if _, err := spool.Write(m.Body); err != nil {
+			return MessageRef{}, errors.Join(err, spool.Discard(ctx))
+		}
 	}
-	if err := write(l.db, part, nil); err != nil {
-		return fmt.Errorf("writing content ahead of its entry: %w", err)
+	if err := spool.end(); err != nil {
+		return MessageRef{}, err
 	}
-	it.writes = nil
-	return nil
+	if len(m.Head) > chunkSize {
+		return MessageRef{}, fmt.Errorf("a head of %d bytes: the limit is %d", len(m.Head), chunkSize)
+	}
+	s := spool.s
+	head := kv{chunkKey(s.x, headStream(i), 0), s.chunk(nil, headStream(i), 0, true, m.Head)}
+	if err := l.aheadOf([]kv{head}); err != nil {
+		return MessageRef{}, err
+	}
+	it.writes = append(it.writes, s.keyRecord(ck))
+	it.deletes = append(it.deletes, spoolKey(s.x, i))
+	return s.reference(m, spool.Size(), spool.Digest()), nil
 }
 
 // logItem is an item of a kind that the log itself writes, or that stands in a principal's chain
@@ -127,7 +138,7 @@ func (l *Ledger) logItem(own string, t Tail) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	it := &item{own: own, kind: t.Kind, tail: tail, done: make(chan appended, 1)}
+	it := &item{own: own, kind: t.Kind, tail: tail}
 	if t.Exchange != "" {
 		if it.exchange, err = uuid.Parse(string(t.Exchange)); err != nil {
 			return nil, fmt.Errorf("exchange id: %w", err)
@@ -218,9 +229,9 @@ func (l *Ledger) pendingReceipt(ctx context.Context, x uuid.UUID, r exchange.Rec
 	for _, m := range r.Messages {
 		switch {
 		case m.At(exchange.RequestReceived) && r.Request == nil:
-			b.RequestBody = sha256.Sum256(m.Body)
+			b.RequestBody = m.Digest()
 		case m.At(exchange.ResponseDelivered):
-			b.Body, b.Status = sha256.Sum256(m.Body), m.Status
+			b.Body, b.Status = m.Digest(), m.Status
 			if m.At(exchange.ResponseReceived) {
 				b.Origin = "upstream"
 			}

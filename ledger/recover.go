@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/google/uuid"
 
 	"sigillo/internal/exchange"
 )
@@ -196,24 +194,15 @@ func preserve(dir, store string, now time.Time) (string, error) {
 // from is the size at which the stopped process had started.
 func (l *Ledger) closeOpen(ctx context.Context, from, size uint64) error {
 	view := badgerView{l.db}
-	type open struct {
-		x uuid.UUID
-		n uint64
-	}
-	var left []open
-	err := view.Scan(ctx, []byte{tableOpen}, nil, func(key, value []byte) error {
-		x, err := uuid.FromBytes(key[1:])
-		if err != nil || len(value) != 8 {
-			return errors.New("the table of open exchanges is malformed")
-		}
-		left = append(left, open{x, binary.BigEndian.Uint64(value)})
-		return nil
-	})
+	h, err := readHead(ctx, view)
 	if err != nil {
 		return err
 	}
-	sort.Slice(left, func(i, j int) bool { return left[i].n < left[j].n })
-	for _, o := range left {
+	left, err := loadOpen(ctx, view, h)
+	if err != nil {
+		return err
+	}
+	for _, o := range left.list() {
 		e, err := readEntry(ctx, view, o.n)
 		if err != nil {
 			return err

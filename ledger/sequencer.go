@@ -2,9 +2,10 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,20 +14,61 @@ import (
 	"sigillo/internal/exchange"
 )
 
-// The sequencer is the one writer. It takes one item, drains what queued while the last batch was being
-// committed, joins every tail to its place (n, prev, time, own), and commits entries, tree, index and
-// head in one transaction. There is no timer: a single writer waits for one commit and one HEAD sync,
-// many writers share them.
+// The sequencer is the one writer. It works in three stages that overlap: build (join every tail to its
+// place: n, prev, time, own), commit (one transaction a batch), acknowledge (sync HEAD, answer). There is
+// no timer: a stage takes what queued while the next one was busy, so a single writer waits for one commit
+// and one HEAD sync, and many writers share them.
 //
-// Invariants: n is gapless; state is that of the last commit; a batch becomes state only after its
-// commit; nobody is answered before HEAD says so. What a batch writes depends on its items, the state
-// before and one reading of the clock, on nothing else (scale-out.md 5).
+// Invariants: n is gapless; nobody is answered before HEAD says so; a failed commit fails its batch and
+// every batch built on it, and building goes on from what the store says. What a batch writes depends on
+// its items, the state before and one reading of the clock, on nothing else (scale-out.md 5).
 const (
-	queueLength   = 4096
-	batchItems    = 1024
-	batchBytes    = 4 << 20
-	inlineContent = 1 << 20 // larger content goes ahead of its entry in transactions of its own
+	queueLength = 4096
+	batchItems  = 1024
+	batchBytes  = 4 << 20
 )
+
+// batchStore is where batches become durable. Badger is one; the model test has one that fails on purpose.
+type batchStore interface {
+	View
+	// commit makes all of it durable, or none.
+	commit(writes []kv, deletes [][]byte) error
+}
+
+// headWriter makes the mark of what was acknowledged durable.
+type headWriter interface {
+	write(headMark) error
+}
+
+// sequencer gives every item its place. build, commit and acknowledge are each called by one goroutine.
+type sequencer struct {
+	store batchStore
+	head  headWriter
+	clock func() time.Time
+	// room says why no batch may be committed now: the disk is full.
+	room func() error
+	// notice makes the item by which the log says something of itself.
+	notice func(code string, value int64) (*item, error)
+	// placed is told of every batch that is durable, before its callers are answered.
+	placed func(mark, *batch)
+	// fail stops the ledger for good; failure says why it was stopped.
+	fail    func(error)
+	failure func() error
+
+	mu     sync.RWMutex // guards closed against sends on queue
+	closed bool
+	queue  chan *item
+
+	tail  state         // of the build stage: after the newest batch built
+	round uint64        // of the build stage: the round of tail
+	stale atomic.Uint64 // round of the commit stage: batches of earlier ones are void
+	size  uint64        // of the commit stage: entries in the store
+}
+
+// newSequencer goes on after what the store holds. Its function fields are set before it runs.
+func newSequencer(store batchStore, head headWriter, now state) *sequencer {
+	return &sequencer{store: store, head: head, queue: make(chan *item, queueLength), tail: now, size: now.head.Size}
+}
 
 // item is one entry on its way into the log.
 type item struct {
@@ -35,12 +77,24 @@ type item struct {
 	exchange uuid.UUID // zero: of no exchange
 	tail     []byte
 	writes   []kv     // sealed content and keys that the entry makes count
-	terms    [][]byte // index prefixes; the entry's number is added
+	deletes  [][]byte // records that the entry ends
+	terms    [][]byte // index terms
 	opens    bool     // a request: open until its exchange is closed
 	closes   bool
 	receipt  *pending // the entry answers a caller: a receipt follows
-	done     chan appended
+
+	late  func(exchange.Recorded) // told of an entry whose caller was already told that there is none; nil: nobody
+	stage atomic.Int32
+	done  chan appended
 }
+
+// Stages of an item. Whoever moves it on by compare-and-swap decides.
+const (
+	itemQueued   = iota
+	itemTaken    // it may become an entry
+	itemAnswered // its caller has the answer
+	itemLeft     // its caller has gone
+)
 
 // appended is the answer to the caller of an item.
 type appended struct {
@@ -56,110 +110,108 @@ func (it *item) bytes() int {
 	return n
 }
 
-// state is what the next batch is joined to.
-type state struct {
-	head Head
-	tree frontier
-	edge edge
-	own  map[string]ownState // of the chains seen by this process
-	late bool                // the clock is behind the log's time, and a notice says so
+// answer ends an item. An entry whose caller has gone is told to late.
+func (it *item) answer(a appended) {
+	if it.stage.CompareAndSwap(itemTaken, itemAnswered) {
+		it.done <- a
+	} else if a.err == nil && it.late != nil {
+		it.late(a.Recorded)
+	}
 }
 
-func (s state) mark() mark { return mark{size: s.head.Size, root: s.tree.root(), last: s.head.Last} }
-
-// batch is what one transaction commits.
-type batch struct {
-	items   []*item
-	entries []exchange.Recorded
-	writes  []kv
-	deletes [][]byte
-	after   state
-	chains  map[string]ownState
+func answer(items []*item, err error) {
+	for _, it := range items {
+		it.answer(appended{err: err})
+	}
 }
 
-// loadState reads the head and the tree's right edge; a ledger without head is empty.
-func loadState(ctx context.Context, v View) (state, error) {
-	s := state{own: map[string]ownState{}}
-	h, err := readHead(ctx, v)
-	if errors.Is(err, ErrNotFound) {
-		return s, nil
-	}
-	if err != nil {
-		return s, err
-	}
-	s.head, s.tree = h, frontier{size: h.Size, hashes: h.Edge}
-	if s.tree.root() != h.Root {
-		return s, errors.New("the head record contradicts itself: its tree does not have its root")
-	}
-	if s.edge, err = loadEdge(ctx, v, h.Size); err != nil {
-		return s, err
-	}
-	return s, nil
-}
+// ErrBusy says that an entry was not written because the ledger did not get to it in time.
+var ErrBusy = errors.New("the ledger is too busy: the entry was not written")
 
-// append queues one item and waits until it is durable. When ctx ends first the entry may be written
-// all the same: the caller must not take the error for "not there".
-func (l *Ledger) append(ctx context.Context, it *item) (exchange.Recorded, error) {
+// append queues one item and waits until it is durable. When ctx ends first the error is ErrBusy if the
+// entry was not written; otherwise it may be written all the same, and then it.late is told.
+func (s *sequencer) append(ctx context.Context, it *item) (exchange.Recorded, error) {
 	it.done = make(chan appended, 1)
-	if err := l.enqueue(ctx, it); err != nil {
+	if err := s.enqueue(ctx, it); err != nil {
 		return exchange.Recorded{}, err
 	}
 	select {
 	case a := <-it.done:
 		return a.Recorded, a.err
 	case <-ctx.Done():
+	}
+	if it.stage.CompareAndSwap(itemQueued, itemLeft) {
+		return exchange.Recorded{}, fmt.Errorf("%w: %w", ErrBusy, ctx.Err())
+	}
+	if it.stage.CompareAndSwap(itemTaken, itemLeft) {
 		return exchange.Recorded{}, fmt.Errorf("waiting for the ledger: %w", ctx.Err())
 	}
+	a := <-it.done // it was answered while ctx ended
+	return a.Recorded, a.err
 }
 
-func (l *Ledger) enqueue(ctx context.Context, it *item) error {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed {
+func (s *sequencer) enqueue(ctx context.Context, it *item) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
 		return ErrClosed
 	}
-	if err := l.failed.Load(); err != nil {
-		return *err
+	if err := s.failure(); err != nil {
+		return err
 	}
 	select {
-	case l.queue <- it:
+	case s.queue <- it:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("queueing for the ledger: %w", ctx.Err())
+		return fmt.Errorf("%w: %w", ErrBusy, ctx.Err())
 	}
 }
 
-// sequence runs until the queue is closed and empty.
-func (l *Ledger) sequence() {
-	defer close(l.committed)
-	for first := range l.queue {
-		items := l.drain(first)
-		if f := l.failed.Load(); f != nil {
-			answer(items, *f)
-			continue
-		}
-		b, err := l.build(items)
-		if err == nil {
-			err = l.commit(b)
-		}
-		if err != nil {
-			answer(items, err)
-			continue
-		}
-		l.state = b.after
-		for p, s := range b.chains {
-			l.state.own[p] = s
-		}
-		l.committed <- b
+// close lets no further item in; what is queued is still done.
+func (s *sequencer) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.queue)
 	}
+}
+
+// run works until the queue is closed and empty.
+func (s *sequencer) run() {
+	built, committed := make(chan *batch), make(chan *batch, 1)
+	var stages sync.WaitGroup
+	stages.Add(2)
+	go func() {
+		defer stages.Done()
+		defer close(committed)
+		for b := range built {
+			if s.commit(b) {
+				committed <- b
+			}
+		}
+	}()
+	go func() {
+		defer stages.Done()
+		for b := range committed {
+			s.acknowledge(gather(b, committed))
+		}
+	}()
+	for first := range s.queue {
+		if b := s.build(s.drain(first)); b != nil {
+			built <- b
+		}
+	}
+	close(built)
+	stages.Wait()
 }
 
 // drain takes what is queued, up to a batch.
-func (l *Ledger) drain(first *item) []*item {
+func (s *sequencer) drain(first *item) []*item {
 	items, size := []*item{first}, first.bytes()
 	for len(items) < batchItems && size < batchBytes {
 		select {
-		case it, ok := <-l.queue:
+		case it, ok := <-s.queue:
 			if !ok {
 				return items
 			}
@@ -171,152 +223,110 @@ func (l *Ledger) drain(first *item) []*item {
 	return items
 }
 
-func answer(items []*item, err error) {
-	for _, it := range items {
-		it.done <- appended{err: err}
+// build joins items to the state after the newest batch built. Items that cannot be joined are answered;
+// nil: none is left.
+func (s *sequencer) build(items []*item) *batch {
+	if err := s.failure(); err != nil {
+		answer(take(items), err)
+		return nil
 	}
-}
-
-// build joins the items to the state, in order.
-func (l *Ledger) build(items []*item) (*batch, error) {
-	b := &batch{chains: map[string]ownState{}, after: l.state}
-	b.after.tree, b.after.edge = l.state.tree.clone(), l.state.edge.clone()
-	now := At(l.clock())
-	if now.Before(l.state.head.Time.Time) {
-		if back := l.state.head.Time.Sub(now.Time); back > time.Second && !l.state.late {
-			it, err := l.noticeItem("clock-step", -back.Milliseconds())
-			if err != nil {
-				return nil, err
-			}
-			items, b.after.late = append([]*item{it}, items...), true
-		}
-		now = l.state.head.Time
-	} else {
-		b.after.late = false
-	}
-	b.items = items
-	for _, it := range items {
-		if err := b.join(l, it, now); err != nil {
-			return nil, err
-		}
-	}
-	h := &b.after.head
-	h.Root, h.Edge = b.after.tree.root(), b.after.tree.hashes
-	value, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
-	b.writes = append(b.writes, kv{headKey(), value})
-	for p, s := range b.chains {
-		value, err := json.Marshal(s)
+	if round := s.stale.Load(); round != s.round {
+		again, err := loadState(context.Background(), s.store)
 		if err != nil {
-			return nil, err
+			s.fail(fmt.Errorf("reading the log's state after a failed commit: %w", err))
+			answer(take(items), err)
+			return nil
 		}
-		b.writes = append(b.writes, kv{ownKey(p), value})
+		s.tail, s.round = again, round
 	}
-	return b, nil
-}
-
-// join gives one item its place.
-func (b *batch) join(l *Ledger, it *item, now Time) error {
-	own, ok := b.chains[it.own]
-	if !ok {
-		if own, ok = l.state.own[it.own]; !ok {
-			var err error
-			if own, err = readOwn(context.Background(), badgerView{l.db}, it.own); err != nil {
-				return err
-			}
-		}
+	items = take(items)
+	if len(items) == 0 {
+		return nil
 	}
-	h := &b.after.head
-	n := h.Size
-	entry := joinEntry(n, h.Last, now, Own{P: it.own, K: own.K, Prev: own.Hash}, it.tail)
-	if len(entry) > MaxEntry {
-		return fmt.Errorf("a %s entry of %d bytes: the limit is %d", it.kind, len(entry), MaxEntry)
-	}
-	hash, leaf := EntryHash(entry), leafHash(entry)
-	b.after.edge.add(n, leaf, func(level uint, i uint64, tile []byte) {
-		b.writes = append(b.writes, kv{tileKey(level, i), tile})
-	})
-	b.after.tree.add(leaf)
-	b.writes = append(b.writes, it.writes...)
-	b.writes = append(b.writes, kv{entryKey(n), entry}, kv{ownIndexKey(it.own, own.K), numberKey(0, n)[1:]})
-	if it.exchange != uuid.Nil {
-		b.writes = append(b.writes, kv{exchangeIndexKey(it.exchange, n), nil})
-		for _, t := range it.terms {
-			b.writes = append(b.writes, kv{append(append([]byte(nil), t...), entryKey(n)[1:]...), it.exchange[:]})
-		}
-	}
-	if it.opens {
-		b.writes = append(b.writes, kv{openKey(it.exchange), numberKey(0, n)[1:]})
-	}
-	if it.closes {
-		b.deletes = append(b.deletes, openKey(it.exchange))
-	}
-	if it.receipt != nil {
-		b.writes = append(b.writes, kv{receiptKey(it.exchange), it.receipt.sealed}, kv{pendingKey(n), it.exchange[:]})
-	}
-	b.chains[it.own] = ownState{K: own.K + 1, Hash: hash}
-	b.entries = append(b.entries, exchange.Recorded{N: n, Entry: hash, Time: now.Time})
-	h.Size, h.Last, h.Time = n+1, hash, now
-	return nil
-}
-
-// commit makes a batch durable in one transaction. After an error the state before is read again from
-// the store: whether the transaction is there or not, the next batch is joined to what is.
-func (l *Ledger) commit(b *batch) error {
-	free, err := freeSpace(l.opts.Dir)
+	b, err := joinItems(s.store, s.tail, items, At(s.clock()), s.notice)
 	if err != nil {
-		return err
+		answer(items, err)
+		return nil
 	}
-	if free < l.opts.DiskStop {
-		return fmt.Errorf("%d MiB free: %w", free>>20, ErrNoSpace)
+	b.round = s.round
+	s.tail = b.after
+	return b
+}
+
+// take moves items on to the log; those whose callers left meanwhile are dropped.
+func take(items []*item) []*item {
+	taken := items[:0]
+	for _, it := range items {
+		if it.stage.CompareAndSwap(itemQueued, itemTaken) {
+			taken = append(taken, it)
+		}
 	}
-	if err := write(l.db, b.writes, b.deletes); err != nil {
+	return taken
+}
+
+// commit makes a batch durable in one transaction. After a failure the store is asked what it holds:
+// whether the transaction is there or not, the next batch is joined to what is.
+func (s *sequencer) commit(b *batch) bool {
+	err := s.failure()
+	switch {
+	case err != nil:
+	case b.round != s.stale.Load():
+		err = errors.New("the batch before it could not be committed")
+	default:
+		if err = s.room(); err == nil {
+			err = s.store.commit(b.writes, b.deletes)
+		}
+		if err == nil {
+			s.size = b.after.head.Size
+			return true
+		}
 		err = fmt.Errorf("committing entries: %w", err)
-		before := l.state.head.Size
-		s, again := loadState(context.Background(), badgerView{l.db})
-		if again != nil || s.head.Size != before {
+		if h, rerr := readHead(context.Background(), s.store); s.size > 0 && rerr != nil || h.Size != s.size {
 			// The batch may be there although its callers are told that it is not: only recovery,
 			// which closes what stands open, can put that right.
-			l.fail(errors.Join(err, again))
+			s.fail(errors.Join(err, rerr))
 		}
-		return err
+		s.stale.Add(1)
 	}
-	return nil
+	answer(b.items, err)
+	return false
 }
 
-// acknowledge syncs HEAD behind each commit and answers; it runs until the sequencer has ended.
-func (l *Ledger) acknowledge() {
-	for b := range l.committed {
-		m := b.after.mark()
-		err := l.failedErr()
-		if err == nil {
-			if err = l.head.write(headMark{Size: m.size, Last: m.last, Root: m.root}); err != nil {
-				l.fail(err)
+// gather takes what is committed by now: one HEAD sync serves it all.
+func gather(b *batch, committed <-chan *batch) []*batch {
+	batches := []*batch{b}
+	for {
+		select {
+		case b, ok := <-committed:
+			if !ok {
+				return batches
 			}
+			batches = append(batches, b)
+		default:
+			return batches
 		}
+	}
+}
+
+// acknowledge syncs HEAD behind the newest of some commits and answers them all.
+func (s *sequencer) acknowledge(batches []*batch) {
+	m := batches[len(batches)-1].after.mark()
+	err := s.failure()
+	if err == nil {
+		if err = s.head.write(headMark{Size: m.size, Last: m.last, Root: m.root}); err != nil {
+			s.fail(err)
+		}
+	}
+	for _, b := range batches {
 		if err != nil {
 			answer(b.items, err)
 			continue
 		}
-		l.synced.Store(&m)
+		s.placed(b.after.mark(), b)
 		for i, it := range b.items {
-			if it.receipt != nil {
-				it.receipt.place(b.entries[i])
-				l.notary.add(it.receipt)
-			}
-			it.done <- appended{Recorded: b.entries[i]}
+			it.answer(appended{Recorded: b.entries[i]})
 		}
-		l.notary.wake()
 	}
-}
-
-func (l *Ledger) failedErr() error {
-	if f := l.failed.Load(); f != nil {
-		return *f
-	}
-	return nil
 }
 
 // freeSpace is what an unprivileged process may still write in dir's file system, in bytes.

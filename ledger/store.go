@@ -100,6 +100,8 @@ func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, 
 	})
 }
 
+func (v badgerView) commit(writes []kv, deletes [][]byte) error { return write(v.db, writes, deletes) }
+
 // recoverStore turns a panic of Badger over a damaged block into an error: what a file says is hostile.
 func recoverStore(err *error) {
 	if p := recover(); p != nil {
@@ -138,6 +140,7 @@ type Head struct {
 	Root  Hash   `json:"root"`
 	Edge  []Hash `json:"edge"`  // roots of the tree's perfect subtrees, widest first
 	Start uint64 `json:"start"` // size when the writing process started
+	Open  uint64 `json:"open"`  // the oldest request whose exchange is open; size when none is
 }
 
 func readHead(ctx context.Context, v View) (Head, error) {

@@ -118,7 +118,7 @@ func (v *verifier) content(ctx context.Context, n uint64, x uuid.UUID, m Message
 		v.noKey++
 		return
 	}
-	_, err := openMessage(ctx, v.opener, v.log.Origin(), x, m)
+	err := checkMessage(ctx, v.opener, v.log.Origin(), x, m)
 	switch {
 	case err == nil:
 		v.out.Counts["contents_checked"]++

@@ -1,5 +1,7 @@
 package exchange
 
+import "crypto/sha256"
+
 // ID is the UUIDv7 of an exchange in its canonical text form (36 characters, lower case).
 type ID string
 
@@ -25,6 +27,21 @@ type Message struct {
 	Head   []byte
 	Body   []byte
 	Cut    bool // Body is only the part that was received or that the limit allowed
+	Spool  Spool
+}
+
+// Spool is a body too large for memory, which its recorder holds sealed; Body is empty then.
+type Spool interface {
+	Size() int64      // in bytes
+	Digest() [32]byte // SHA-256 of the bytes
+}
+
+// Digest is the SHA-256 of the body.
+func (m Message) Digest() [32]byte {
+	if m.Spool != nil {
+		return m.Spool.Digest()
+	}
+	return sha256.Sum256(m.Body)
 }
 
 // At reports whether the message was captured at p.

@@ -109,6 +109,9 @@ type Record struct {
 	Decision   *Decision
 	Reason     Reason // of a refusal, failure or undelivered
 	Keys       Keys   // for the index
+	// Late, when set, is told of an entry that became durable after its caller was told that it had not in
+	// time. It must not block.
+	Late func(Recorded)
 }
 
 // Recorded says where a record stands, once it is durable.
