@@ -158,6 +158,11 @@ func joinItems(v View, before state, items []*item, now Time, notice func(string
 
 // join gives one item its place.
 func (b *batchBuilder) join(it *item) error {
+	if it.own == "" {
+		b.writes, b.deletes = append(b.writes, it.writes...), append(b.deletes, it.deletes...)
+		b.entries = append(b.entries, exchange.Recorded{})
+		return nil
+	}
 	own, ok := b.chains[it.own]
 	if !ok {
 		if own, ok = b.before.own[it.own]; !ok {
@@ -216,6 +221,9 @@ func (b *batchBuilder) finish() error {
 	}
 	b.writes = append(b.writes, b.index.records()...)
 	h := &b.after.head
+	if h.Size == b.before.head.Size {
+		return nil
+	}
 	h.Root, h.Edge, h.Open = b.after.tree.root(), b.after.tree.hashes, b.after.open.oldest(h.Size)
 	value, err := json.Marshal(h)
 	if err != nil {

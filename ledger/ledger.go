@@ -255,6 +255,12 @@ func (l *Ledger) append(ctx context.Context, it *item) (exchange.Recorded, error
 	return l.seq.append(ctx, it)
 }
 
+// store makes records durable that are no entries, with the next batch.
+func (l *Ledger) store(ctx context.Context, writes []kv, deletes [][]byte) error {
+	_, err := l.seq.append(ctx, &item{writes: writes, deletes: deletes})
+	return err
+}
+
 // placed takes note of a durable batch: its size may be signed, its receipts follow.
 func (l *Ledger) placed(m mark, b *batch) {
 	l.synced.Store(&m)

@@ -192,7 +192,7 @@ func (n *notary) sign(ctx context.Context) (again bool, err error) {
 	}
 	done, deletes, err := n.signReceipts(ctx, m, todo, &writes)
 	if len(writes) > 0 {
-		if werr := write(n.l.db, writes, deletes); werr != nil {
+		if werr := n.l.store(ctx, writes, deletes); werr != nil {
 			return false, errors.Join(err, fmt.Errorf("storing signatures: %w", werr))
 		}
 	}

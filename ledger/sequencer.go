@@ -63,14 +63,16 @@ type sequencer struct {
 	round uint64        // of the build stage: the round of tail
 	stale atomic.Uint64 // round of the commit stage: batches of earlier ones are void
 	size  uint64        // of the commit stage: entries in the store
+	acked uint64        // of the last stage: entries in HEAD
 }
 
 // newSequencer goes on after what the store holds. Its function fields are set before it runs.
 func newSequencer(store batchStore, head headWriter, now state) *sequencer {
-	return &sequencer{store: store, head: head, queue: make(chan *item, queueLength), tail: now, size: now.head.Size}
+	return &sequencer{store: store, head: head, queue: make(chan *item, queueLength), tail: now, size: now.head.Size, acked: now.head.Size}
 }
 
-// item is one entry on its way into the log.
+// item is one entry on its way into the log; without own chain it is no entry, but records that go with
+// the next commit: signatures, which would otherwise contend with the entries for the disk.
 type item struct {
 	own      string
 	kind     exchange.Kind
@@ -312,10 +314,11 @@ func gather(b *batch, committed <-chan *batch) []*batch {
 func (s *sequencer) acknowledge(batches []*batch) {
 	m := batches[len(batches)-1].after.mark()
 	err := s.failure()
-	if err == nil {
+	if err == nil && m.size > s.acked {
 		if err = s.head.write(headMark{Size: m.size, Last: m.last, Root: m.root}); err != nil {
 			s.fail(err)
 		}
+		s.acked = m.size
 	}
 	for _, b := range batches {
 		if err != nil {
