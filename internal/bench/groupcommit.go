@@ -41,18 +41,35 @@ type joiner interface {
 	end(batch []byte) []byte
 }
 
-// groupCommit is one append-only file with one goroutine: it takes one unit, drains what queued while the
-// last batch was being synced, joins, writes once, syncs once, answers. There is no timer.
+// batch is what one write and one sync make durable.
+type batch struct {
+	bytes   []byte
+	units   []*unit
+	answers []answer
+}
+
+func newBatch() *batch {
+	return &batch{bytes: make([]byte, 0, batchBytes+1<<20), units: make([]*unit, 0, batchUnits), answers: make([]answer, 0, batchUnits)}
+}
+
+func (b *batch) full() bool { return len(b.units) >= batchUnits || len(b.bytes) >= batchBytes }
+
+// groupCommit is one append-only file with two goroutines, as the ledger overlaps its stages: the sequencer
+// joins what comes while the other writes and syncs the batch before, once each, and answers. There is no
+// timer: a batch goes as soon as the file is free.
 type groupCommit struct {
 	file  *os.File
-	join  joiner
+	join  joiner // used by the sequencer only
 	queue chan *unit
+	ready chan *batch   // joined, to be written
+	free  chan *batch   // answered, to be used again
+	idle  chan struct{} // the file waits for a batch
 
 	mu      sync.RWMutex // guards closed against sends on queue
 	closed  bool
-	stopped chan struct{}
+	stopped sync.WaitGroup
 
-	written int64 // bytes; owned by the goroutine, to be read after close
+	written int64 // bytes; owned by the writing goroutine, to be read after close
 }
 
 var errClosed = errors.New("the file is closed")
@@ -62,8 +79,13 @@ func newGroupCommit(path string, j joiner) (*groupCommit, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &groupCommit{file: f, join: j, queue: make(chan *unit, queueLength), stopped: make(chan struct{})}
-	go func() { defer close(g.stopped); g.run() }()
+	g := &groupCommit{file: f, join: j, queue: make(chan *unit, queueLength), ready: make(chan *batch, 1),
+		free: make(chan *batch, 2), idle: make(chan struct{}, 1)}
+	g.free <- newBatch()
+	g.free <- newBatch()
+	g.stopped.Add(2)
+	go func() { defer g.stopped.Done(); g.sequence() }()
+	go func() { defer g.stopped.Done(); g.acknowledge() }()
 	return g, nil
 }
 
@@ -85,43 +107,67 @@ func (g *groupCommit) append(ctx context.Context, u *unit) (exchange.Recorded, e
 	return a.Recorded, a.err
 }
 
-func (g *groupCommit) run() {
-	var failed error
-	units := make([]*unit, 0, batchUnits)
-	answers := make([]answer, 0, batchUnits)
-	batch := make([]byte, 0, batchBytes+1<<20)
+// sequence joins until the queue is closed and empty.
+func (g *groupCommit) sequence() {
+	defer close(g.ready)
 	for first := range g.queue {
-		units, answers = g.drain(append(units[:0], first)), answers[:0]
-		batch = g.join.begin(batch[:0])
-		for _, u := range units {
-			var at exchange.Recorded
-			batch, at = g.join.join(batch, u)
-			answers = append(answers, answer{Recorded: at})
-		}
-		batch = g.join.end(batch)
-		if failed == nil {
-			failed = g.write(batch)
-		}
-		for i, u := range units {
-			answers[i].err = failed
-			u.done <- answers[i]
-		}
+		b := <-g.free
+		b.units, b.answers, b.bytes = b.units[:0], b.answers[:0], g.join.begin(b.bytes[:0])
+		g.add(b, first)
+		g.gather(b)
+		b.bytes = g.join.end(b.bytes)
+		g.ready <- b
 	}
 }
 
-func (g *groupCommit) drain(units []*unit) []*unit {
-	for size := units[0].size(); len(units) < batchUnits && size < batchBytes; {
+// gather joins what is queued, and goes on until the file is free.
+func (g *groupCommit) gather(b *batch) {
+	for !b.full() {
 		select {
 		case u, ok := <-g.queue:
 			if !ok {
-				return units
+				<-g.idle
+				return
 			}
-			units, size = append(units, u), size+u.size()
+			g.add(b, u)
+			continue
 		default:
-			return units
+		}
+		select {
+		case u, ok := <-g.queue:
+			if !ok {
+				<-g.idle
+				return
+			}
+			g.add(b, u)
+		case <-g.idle:
+			return
 		}
 	}
-	return units
+	<-g.idle
+}
+
+func (g *groupCommit) add(b *batch, u *unit) {
+	var at exchange.Recorded
+	b.bytes, at = g.join.join(b.bytes, u)
+	b.units, b.answers = append(b.units, u), append(b.answers, answer{Recorded: at})
+}
+
+// acknowledge writes, syncs and answers until the sequencer has ended.
+func (g *groupCommit) acknowledge() {
+	var failed error
+	g.idle <- struct{}{}
+	for b := range g.ready {
+		if failed == nil {
+			failed = g.write(b.bytes)
+		}
+		g.idle <- struct{}{}
+		for i, u := range b.units {
+			b.answers[i].err = failed
+			u.done <- b.answers[i]
+		}
+		g.free <- b
+	}
 }
 
 func (u *unit) size() int { return len(u.tail) + len(u.records) }
@@ -147,7 +193,7 @@ func (g *groupCommit) close() error {
 	g.closed = true
 	close(g.queue)
 	g.mu.Unlock()
-	<-g.stopped
+	g.stopped.Wait()
 	return g.file.Close()
 }
 
