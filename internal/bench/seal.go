@@ -1,0 +1,236 @@
+package bench
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+
+	"github.com/google/uuid"
+
+	"sigillo/internal/exchange"
+)
+
+// classKeys are the two data keys of the one class-month of a run, and the key of its index.
+type classKeys struct {
+	id      [16]byte
+	content cipher.AEAD
+	receipt cipher.AEAD
+	index   [32]byte
+	tag     [8]byte // of the class-month, before each keyed term
+}
+
+func newClassKeys() (*classKeys, error) {
+	var random [112]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, err
+	}
+	k := &classKeys{id: [16]byte(random[:16]), index: [32]byte(random[80:])}
+	k.tag = [8]byte(sha256.New().Sum(random[:8])[:8])
+	var err error
+	if k.content, err = gcm(random[16:48]); err != nil {
+		return nil, err
+	}
+	k.receipt, err = gcm(random[48:80])
+	return k, err
+}
+
+func gcm(key []byte) (cipher.AEAD, error) {
+	b, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(b)
+}
+
+// sealer does what the ledger does in a caller's goroutine, into a unit. Each is used by one caller at a
+// time and keeps its buffers.
+type sealer struct {
+	unit
+	origin string
+	node   string
+	keys   *classKeys
+	mac    hash.Hash
+	aad    []byte
+	small  []byte
+	seen   [][2]int // key ranges of the terms in records, each term once
+}
+
+func newSealer(origin, node string, k *classKeys) *sealer {
+	return &sealer{unit: unit{done: make(chan answer, 1)}, origin: origin, node: node, keys: k, mac: hmac.New(sha256.New, k.index[:])}
+}
+
+// seal fills the unit: content under a fresh key, the key under the class key, tail, index, pending receipt.
+func (s *sealer) seal(r *exchange.Record) error {
+	x, err := uuid.Parse(string(r.Exchange))
+	if err != nil {
+		return fmt.Errorf("exchange id: %w", err)
+	}
+	s.records, s.numbers, s.seen = s.records[:0], s.numbers[:0], s.seen[:0]
+	var commitments [2][32]byte
+	var body [32]byte
+	for i, m := range r.Messages {
+		if commitments[i], body, err = s.message(x, r.FirstIndex+i, m); err != nil {
+			return err
+		}
+	}
+	s.tail = appendTail(s.tail[:0], s.node, r, commitments[:])
+	s.index(x, r)
+	if r.Kind == exchange.KindRequest {
+		s.records = frame(s.records, 17, 8)
+		s.records = append(append(s.records, 'q'), x[:]...)
+		s.number()
+		return nil
+	}
+	s.records = frame(s.records, 17, 0) // the exchange is open no more
+	s.records = append(append(s.records, 'q'), x[:]...)
+	return s.receipt(x, r, body)
+}
+
+// number leaves room for the entry's number.
+func (s *sealer) number() {
+	s.numbers = append(s.numbers, len(s.records))
+	s.records = append(s.records, 0, 0, 0, 0, 0, 0, 0, 0)
+}
+
+func (s *sealer) message(x uuid.UUID, i int, m exchange.Message) (commitment, body [32]byte, err error) {
+	var random [64 + 12 + 7]byte
+	if _, err = rand.Read(random[:]); err != nil {
+		return
+	}
+	aead, err := gcm(random[:32])
+	if err != nil {
+		return
+	}
+	for stream, plain := range [][]byte{m.Head, m.Body} {
+		stream += 2 * i
+		s.records = frame(s.records, 25, len(plain)+16)
+		s.records = append(append(s.records, 'c'), x[:]...)
+		s.records = binary.BigEndian.AppendUint32(s.records, uint32(stream))
+		s.records = binary.BigEndian.AppendUint32(s.records, 0)
+		var nonce [12]byte
+		copy(nonce[:], random[76:])
+		nonce[11] = byte(stream&1)<<1 | 1
+		s.records = aead.Seal(s.records, nonce[:], plain, s.chunkAAD(x, uint32(stream)))
+	}
+	s.records = frame(s.records, 21, 116)
+	s.records = append(append(s.records, 'k'), x[:]...)
+	s.records = binary.BigEndian.AppendUint32(s.records, uint32(i))
+	s.records = append(append(s.records, 1), s.keys.id[:]...)
+	s.records = append(s.records, random[64:76]...)
+	s.records = s.keys.content.Seal(s.records, random[64:76], random[:64], s.wrapAAD(x, uint32(i)))
+	s.records = append(s.records, random[76:]...)
+
+	head := sha256.Sum256(m.Head)
+	body = sha256.Sum256(m.Body)
+	s.small = append(append(append(append(s.small[:0], "sigillo/content/v1\n"...), random[32:64]...), head[:]...), body[:]...)
+	return sha256.Sum256(s.small), body, nil
+}
+
+func (s *sealer) chunkAAD(x uuid.UUID, stream uint32) []byte {
+	a := append(s.aad[:0], 0, 0, 0, 1, 1)
+	a = append(binary.BigEndian.AppendUint32(a, uint32(len(s.origin))), s.origin...)
+	a = append(append(a, 0, 0, 0, 16), x[:]...)
+	a = binary.BigEndian.AppendUint32(append(a, 0, 0, 0, 4), stream)
+	s.aad = append(a, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 1)
+	return s.aad
+}
+
+func (s *sealer) wrapAAD(x uuid.UUID, i uint32) []byte {
+	s.aad = append(binary.BigEndian.AppendUint32(append(s.aad[:0], x[:]...), i), s.keys.id[:]...)
+	return s.aad
+}
+
+// index writes the exchange's index record and one for each term, each once.
+func (s *sealer) index(x uuid.UUID, r *exchange.Record) {
+	s.records = frame(s.records, 25, 0)
+	s.records = append(append(s.records, 'x'), x[:]...)
+	s.number()
+	for _, p := range []string{r.Principal, r.From.Participant, r.From.Via, r.To.Participant} {
+		if p != "" {
+			s.plainTerm(x, 'P', p)
+		}
+	}
+	s.plainTerm(x, 'O', r.Operation)
+	if r.Outcome != nil {
+		s.plainTerm(x, 'U', r.Outcome.Code)
+	}
+	for _, k := range r.Keys {
+		if k.Name == "idStation" {
+			s.plainTerm(x, 'S', k.Value)
+			continue
+		}
+		s.small = binary.BigEndian.AppendUint32(s.small[:0], uint32(len(k.Name)))
+		s.small = append(append(s.small, k.Name...), k.Value...)
+		s.mac.Reset()
+		s.mac.Write(s.small)
+		sum := s.mac.Sum(s.small[:0])
+		at := len(s.records)
+		s.records = frame(s.records, 1+8+16+8, 16)
+		s.records = append(append(append(s.records, 'j'), s.keys.tag[:]...), sum[:16]...)
+		s.endTerm(x, at)
+	}
+}
+
+func (s *sealer) plainTerm(x uuid.UUID, kind byte, value string) {
+	at := len(s.records)
+	s.records = frame(s.records, 2+len(value)+1+8, 16)
+	s.records = append(append(append(s.records, 'i', kind), value...), 0)
+	s.endTerm(x, at)
+}
+
+// endTerm completes the term whose record begins at at, or takes it back when it is there already.
+func (s *sealer) endTerm(x uuid.UUID, at int) {
+	term := s.records[at+6:]
+	for _, k := range s.seen {
+		if string(s.records[k[0]:k[1]]) == string(term) {
+			s.records = s.records[:at]
+			return
+		}
+	}
+	s.seen = append(s.seen, [2]int{at + 6, len(s.records)})
+	s.number()
+	s.records = append(s.records, x[:]...)
+}
+
+// receipt writes the sealed basis of a receipt and the mark that it is unsigned.
+func (s *sealer) receipt(x uuid.UUID, r *exchange.Record, body [32]byte) error {
+	basis := append(s.small[:0], `{"exchange":"`...)
+	basis = append(basis, r.Exchange...)
+	basis = append(append(basis, `","principal":"`...), r.Principal...)
+	basis = fmt.Appendf(basis, `","iat":%d,"request":{"n":%d,"entry":"`, r.Captured.Unix(), r.Request.N)
+	basis = hex.AppendEncode(basis, r.Request.Entry[:])
+	basis = hex.AppendEncode(append(basis, `","body":"`...), r.Request.Body[:])
+	basis = append(basis, `"},"request_body":"`...)
+	basis = hex.AppendEncode(basis, make([]byte, 32))
+	basis = hex.AppendEncode(append(basis, `","body":"`...), body[:])
+	basis = fmt.Appendf(basis, `","status":%d,"origin":"upstream"}`, r.Messages[0].Status)
+	s.small = basis
+
+	var random [32 + 12 + 12]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	aead, err := gcm(random[:32])
+	if err != nil {
+		return err
+	}
+	s.records = frame(s.records, 17, 1+1+16+12+48+12+len(basis)+16)
+	s.records = append(append(s.records, 'r'), x[:]...)
+	s.records = append(append(s.records, 0, 1), s.keys.id[:]...)
+	s.records = append(s.records, random[32:44]...)
+	s.records = s.keys.receipt.Seal(s.records, random[32:44], random[:32], s.wrapAAD(x, ^uint32(0)))
+	s.records = append(s.records, random[44:]...)
+	s.records = aead.Seal(s.records, random[44:], basis, s.chunkAAD(x, ^uint32(0)))
+
+	s.records = frame(s.records, 9, 16)
+	s.records = append(s.records, 'y')
+	s.number()
+	s.records = append(s.records, x[:]...)
+	return nil
+}

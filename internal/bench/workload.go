@@ -1,0 +1,91 @@
+package bench
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"sigillo/internal/exchange"
+)
+
+// Writer makes the messages of one writer: the request and the response of one fresh exchange after
+// another. One goroutine uses it.
+//
+// A message is one record: a head of about half a KiB, a body of the workload's size, the parties, policy's
+// decision, and the business keys that the catalogue finds (four in a request, two in a response).
+type Writer struct {
+	principal string
+	class     string
+	body      []byte
+	head      []byte
+	serial    uint64
+	open      *exchange.Record // a request that is durable, and where
+	at        exchange.Recorded
+	digest    [32]byte
+}
+
+// NewWriter gives writer number i of a workload with bodies of size bytes over so many principals.
+func NewWriter(i, size, principals int) (*Writer, error) {
+	w := &Writer{principal: fmt.Sprintf("ec:%011d", 77777777777-i%max(principals, 1)), class: "audit-10y",
+		body: make([]byte, size), serial: uint64(i) << 40}
+	if _, err := rand.Read(w.body); err != nil {
+		return nil, err
+	}
+	w.head = append(w.head, requestHead...)
+	return w, nil
+}
+
+const requestHead = `{"method":"POST","target":"/ec/services/paForNode","protocol":"HTTP/1.1","headers":[["Host","ec.bench.sigillo.test"],` +
+	`["Content-Type","text/xml; charset=utf-8"],["Content-Length","2048"],["SOAPAction","\"paGetPaymentV2\""],["Accept","text/xml, multipart/related"],` +
+	`["User-Agent","nodo-spc/3.17 (bench)"],["X-Request-Id","3f5b6c1e-8a94-4f0e-9a55-1f0f6f6f2a10"],["Traceparent","00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],` +
+	`["Connection","keep-alive"],["Authorization","sha256:redacted"]]}`
+
+var (
+	pack     = fmt.Sprintf("%x", sha256.Sum256([]byte("pack")))
+	cert     = fmt.Sprintf("%x", sha256.Sum256([]byte("certificate")))
+	decision = &exchange.Decision{Allow: true, Policies: []string{"node-may-call-ec"}, Pack: pack}
+	outcome  = &exchange.Outcome{Code: "OK"}
+	asked    = []exchange.Point{exchange.RequestReceived, exchange.RequestForwarded}
+	answered = []exchange.Point{exchange.ResponseReceived, exchange.ResponseDelivered}
+)
+
+// Next gives the writer's next record. Written must be told where it stands before Next is called again.
+func (w *Writer) Next() (exchange.Record, error) {
+	w.serial++
+	if len(w.body) >= 8 {
+		binary.BigEndian.PutUint64(w.body, w.serial)
+	}
+	creditor := w.principal[3:]
+	if w.open != nil {
+		r := *w.open
+		r.Kind, r.FirstIndex, r.Outcome = exchange.KindResponse, 1, outcome
+		r.Request = &exchange.RequestRef{N: w.at.N, Entry: w.at.Entry, Body: w.digest}
+		r.Keys = exchange.Keys{{Name: "creditor", Value: creditor}, {Name: "iuv", Value: fmt.Sprintf("%018d", w.serial)}}
+		r.Messages = []exchange.Message{{Points: answered, Status: 200, Head: w.head, Body: w.body}}
+		w.open = nil
+		return r, nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return exchange.Record{}, err
+	}
+	w.digest = sha256.Sum256(w.body[:min(len(w.body), 32)]) // stands for the body's: both subjects copy it
+	r := exchange.Record{Kind: exchange.KindRequest, Exchange: exchange.ID(id.String()), Principal: w.principal, Class: w.class,
+		Captured: time.Now(), Route: "ec-in", Operation: "paGetPaymentV2",
+		From: exchange.Party{Participant: "node:pagopa", Role: "node", Cert: cert}, To: exchange.Party{Participant: w.principal, Role: "ec"},
+		Decision: decision, Messages: []exchange.Message{{Points: asked, Head: w.head, Body: w.body}},
+		Keys: exchange.Keys{{Name: "creditor", Value: creditor}, {Name: "notice", Value: fmt.Sprintf("3%017d", w.serial)},
+			{Name: "idBrokerPA", Value: creditor}, {Name: "idStation", Value: creditor + "_01"}}}
+	return r, nil
+}
+
+// Written says where the record that Next gave stands.
+func (w *Writer) Written(r *exchange.Record, at exchange.Recorded) {
+	if r.Kind == exchange.KindRequest {
+		w.open, w.at = r, at
+	}
+}
