@@ -127,6 +127,7 @@ type batchBuilder struct {
 	before state
 	chains map[string]ownState
 	order  []string // chains in order of first appearance: what is written does not depend on a map
+	run    entryRun
 	index  indexWrites
 }
 
@@ -185,7 +186,7 @@ func (b *batchBuilder) join(it *item) error {
 	})
 	b.after.tree.add(leaf)
 	b.writes = append(b.writes, it.writes...)
-	b.writes = append(b.writes, kv{entryKey(n), entry})
+	b.run.add(n, entry)
 	b.deletes = append(b.deletes, it.deletes...)
 	b.index.own(it.own, own.K, n)
 	if it.exchange != uuid.Nil {
@@ -219,7 +220,7 @@ func (b *batchBuilder) finish() error {
 			b.after.open.close(it.exchange)
 		}
 	}
-	b.writes = append(b.writes, b.index.records()...)
+	b.writes = append(append(b.writes, b.run.records()...), b.index.records()...)
 	h := &b.after.head
 	if h.Size == b.before.head.Size {
 		return nil

@@ -9,7 +9,7 @@ import (
 // The keys of the store. The first byte is the table; numbers are big-endian so that order is order.
 // Which of them carry evidence, and which are derived and can be made anew, stands in docs/formats.md.
 const (
-	tableEntry      = 'e' // n                     -> entry bytes                         evidence
+	tableEntry      = 'e' // n                     -> run of entries up to that n         evidence
 	tableChunk      = 'c' // exchange stream chunk -> sealed chunk                        evidence (content)
 	tableMessageKey = 'k' // exchange i            -> wrapped message key and salt        evidence (content)
 	tableClassKey   = 'w' // data key id           -> transit key name, wrapped data key  evidence (content)

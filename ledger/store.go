@@ -52,11 +52,14 @@ func (l storeLogger) Warningf(f string, a ...any) {
 func (l storeLogger) Infof(f string, a ...any)  { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
 func (l storeLogger) Debugf(f string, a ...any) { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
 
-// badgerView reads Badger.
+// badgerView is Badger as a View: entries one by one, although they are stored in runs.
 type badgerView struct{ db *badger.DB }
 
-func (v badgerView) Get(_ context.Context, key []byte) (value []byte, err error) {
+func (v badgerView) Get(ctx context.Context, key []byte) (value []byte, err error) {
 	defer recoverStore(&err)
+	if n, ok := entryNumber(key); ok {
+		return v.entry(n)
+	}
 	err = v.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if err != nil {
@@ -73,6 +76,21 @@ func (v badgerView) Get(_ context.Context, key []byte) (value []byte, err error)
 
 func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) (err error) {
 	defer recoverStore(&err)
+	if len(prefix) > 0 && prefix[0] == tableEntry {
+		return v.entries(ctx, prefix, from, fn)
+	}
+	return v.records(ctx, prefix, from, func(item *badger.Item) error {
+		key := item.KeyCopy(nil)
+		value, err := item.ValueCopy(nil)
+		if err != nil {
+			return fmt.Errorf("reading key %x: %w", key, err)
+		}
+		return fn(key, value)
+	})
+}
+
+// records calls fn for every record as it is stored.
+func (v badgerView) records(ctx context.Context, prefix, from []byte, fn func(*badger.Item) error) error {
 	return v.db.View(func(txn *badger.Txn) error {
 		o := badger.DefaultIteratorOptions
 		o.Prefix = prefix
@@ -87,12 +105,7 @@ func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			key := it.Item().KeyCopy(nil)
-			value, err := it.Item().ValueCopy(nil)
-			if err != nil {
-				return fmt.Errorf("reading key %x: %w", key, err)
-			}
-			if err := fn(key, value); err != nil {
+			if err := fn(it.Item()); err != nil {
 				return err
 			}
 		}
