@@ -131,37 +131,32 @@ type batchBuilder struct {
 	index  indexWrites
 }
 
-// joinItems builds the batch of items after a state, which changes only when the batch is whole.
-func joinItems(v View, before state, items []*item, now Time, notice func(string, int64) (*item, error)) (*batch, error) {
+// beginBatch opens a batch after a state, which changes only when the batch is finished.
+func beginBatch(v View, before state, now Time, notice func(string, int64) (*item, error)) (*batchBuilder, error) {
 	b := &batchBuilder{view: v, before: before, chains: map[string]ownState{}, now: now}
 	b.after = before
 	b.after.tree, b.after.edge = before.tree.clone(), before.edge.clone()
-	if now.Before(before.head.Time.Time) {
-		if back := before.head.Time.Sub(now.Time); back > time.Second && !before.late {
-			it, err := notice("clock-step", -back.Milliseconds())
-			if err != nil {
-				return nil, err
-			}
-			items, b.after.late = append([]*item{it}, items...), true
-		}
-		b.now = before.head.Time
-	} else {
-		b.after.late = false
+	b.after.late = false
+	if !now.Before(before.head.Time.Time) {
+		return b, nil
 	}
-	b.items = items
-	for _, it := range items {
-		if err := b.join(it); err != nil {
-			return nil, err
+	b.now, b.after.late = before.head.Time, before.late
+	if back := before.head.Time.Sub(now.Time); back > time.Second && !before.late {
+		it, err := notice("clock-step", -back.Milliseconds())
+		if err != nil {
+			return b, err
 		}
+		b.after.late = true
+		return b, b.join(it)
 	}
-	return &b.batch, b.finish()
+	return b, nil
 }
 
 // join gives one item its place.
 func (b *batchBuilder) join(it *item) error {
 	if it.own == "" {
 		b.writes, b.deletes = append(b.writes, it.writes...), append(b.deletes, it.deletes...)
-		b.entries = append(b.entries, exchange.Recorded{})
+		b.items, b.entries = append(b.items, it), append(b.entries, exchange.Recorded{})
 		return nil
 	}
 	own, ok := b.chains[it.own]
@@ -197,7 +192,7 @@ func (b *batchBuilder) join(it *item) error {
 		b.writes = append(b.writes, kv{receiptKey(it.exchange), it.receipt.sealed}, kv{pendingKey(n), it.exchange[:]})
 	}
 	b.chains[it.own] = ownState{K: own.K + 1, Hash: hash}
-	b.entries = append(b.entries, exchange.Recorded{N: n, Entry: hash, Time: b.now.Time})
+	b.items, b.entries = append(b.items, it), append(b.entries, exchange.Recorded{N: n, Entry: hash, Time: b.now.Time})
 	h.Size, h.Last, h.Time = n+1, hash, b.now
 	return nil
 }

@@ -115,6 +115,9 @@ func encodeTail(t *Tail) ([]byte, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	if b, plain := appendTail(make([]byte, 0, 768), t); plain {
+		return b, nil
+	}
 	b, err := encodeJSON(t)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a %s entry: %w", t.Kind, err)
@@ -132,10 +135,13 @@ func encodeJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// entryHead is the size of the longest part that the sequencer puts before a tail, without the name of the own chain.
+const entryHead = 320
+
 // joinEntry puts the part that the sequencer owns before a tail, by concatenation: the tail is never
 // re-encoded (formats.md 2), so every node of a cluster makes the same bytes.
 func joinEntry(n uint64, prev Hash, at Time, own Own, tail []byte) []byte {
-	b := make([]byte, 0, 320+len(own.P)+len(tail))
+	b := make([]byte, 0, entryHead+len(own.P)+len(tail))
 	b = append(b, `{"v":1,"n":`...)
 	b = strconv.AppendUint(b, n, 10)
 	b = append(b, `,"prev":"`...)

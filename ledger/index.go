@@ -1,11 +1,14 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
+	"sync"
 
 	"sigillo/internal/exchange"
 )
@@ -30,30 +33,45 @@ var plainKeys = map[string]byte{"idStation": termStation, "idChannel": termChann
 
 // plainTerm is the index prefix of a value that may stand in clear.
 func plainTerm(kind byte, value string) []byte {
-	return append(append([]byte{tableTerm, kind}, value...), 0)
+	return append(append(append(make([]byte, 0, len(value)+3), tableTerm, kind), value...), 0)
 }
 
-// keyedTerm is the index prefix of a business key: nobody reads the value without the class key.
-func keyedTerm(classKey string, indexKey [32]byte, name, value string) []byte {
+// indexKey makes the index prefixes of business keys of one class-month. Safe for concurrent use.
+type indexKey struct {
+	tag  [8]byte // of the class key, so that its terms can be removed together
+	macs sync.Pool
+}
+
+func newIndexKey(classKey string, key [32]byte) *indexKey {
 	tag := sha256.Sum256([]byte(classKey))
-	m := hmac.New(sha256.New, indexKey[:])
-	m.Write(binary.BigEndian.AppendUint32(nil, uint32(len(name))))
-	m.Write([]byte(name))
-	m.Write([]byte(value))
-	return append(append([]byte{tableKeyed}, tag[:8]...), m.Sum(nil)[:16]...)
+	k := &indexKey{tag: [8]byte(tag[:8])}
+	k.macs.New = func() any { return hmac.New(sha256.New, key[:]) }
+	return k
+}
+
+// term is the index prefix of a business key: nobody reads the value without the class key.
+func (k *indexKey) term(name, value string) []byte {
+	m := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(m)
+	m.Reset()
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 1+8+sha256.Size+len(name)+len(value)), uint32(len(name)))
+	m.Write(append(append(b, name...), value...))
+	b = append(append(b[:0], tableKeyed), k.tag[:]...)
+	return m.Sum(b)[:1+8+16]
 }
 
 // recordTerms are the index prefixes of one record; the sequencer adds the entry's number to each.
 func (l *Ledger) recordTerms(ctx context.Context, r exchange.Record) ([][]byte, error) {
-	seen := map[string]bool{}
-	var terms [][]byte
+	terms := make([][]byte, 0, 12)
 	add := func(t []byte) {
-		if !seen[string(t)] {
-			seen[string(t)] = true
-			terms = append(terms, t)
+		for _, x := range terms {
+			if bytes.Equal(x, t) {
+				return
+			}
 		}
+		terms = append(terms, t)
 	}
-	for _, p := range []string{r.Principal, r.From.Participant, r.From.Via, r.To.Participant} {
+	for _, p := range [...]string{r.Principal, r.From.Participant, r.From.Via, r.To.Participant} {
 		if p != "" {
 			add(plainTerm(termParticipant, p))
 		}
@@ -73,7 +91,7 @@ func (l *Ledger) recordTerms(ctx context.Context, r exchange.Record) ([][]byte, 
 	if len(r.Keys) == 0 {
 		return terms, nil
 	}
-	name, key, err := l.ring.indexKey(ctx, r.Class, classMonth(r.Captured))
+	key, err := l.ring.indexKey(ctx, r.Class, classMonth(r.Captured))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +103,7 @@ func (l *Ledger) recordTerms(ctx context.Context, r exchange.Record) ([][]byte, 
 			add(plainTerm(kind, k.Value))
 			continue
 		}
-		add(keyedTerm(name, key, k.Name, k.Value))
+		add(key.term(k.Name, k.Value))
 	}
 	return terms, nil
 }

@@ -64,11 +64,11 @@ type keyring struct {
 
 	mu    sync.Mutex
 	data  map[string]*classKey
-	index map[string][32]byte
+	index map[string]*indexKey
 }
 
 func newKeyring(origin string, keys ClassKeys, store func(key, value []byte) error) *keyring {
-	return &keyring{origin: origin, keys: keys, store: store, data: map[string]*classKey{}, index: map[string][32]byte{}}
+	return &keyring{origin: origin, keys: keys, store: store, data: map[string]*classKey{}, index: map[string]*indexKey{}}
 }
 
 // key returns this process's data key for a class-month, made and stored on first use.
@@ -101,20 +101,21 @@ func (r *keyring) key(ctx context.Context, class, month string, p classPurpose) 
 	return k, nil
 }
 
-// indexKey returns the key of the keyed index of a class-month's content.
-func (r *keyring) indexKey(ctx context.Context, class, month string) (string, [32]byte, error) {
+// indexKey gives the terms of the keyed index of a class-month's content.
+func (r *keyring) indexKey(ctx context.Context, class, month string) (*indexKey, error) {
 	name := classKeyName(r.origin, class, month, forContent, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if k, ok := r.index[name]; ok {
-		return name, k, nil
+	if k := r.index[name]; k != nil {
+		return k, nil
 	}
-	k, err := r.keys.MAC(ctx, name, []byte(indexLabel))
+	key, err := r.keys.MAC(ctx, name, []byte(indexLabel))
 	if err != nil {
-		return "", k, fmt.Errorf("asking the index key of class key %s: %w", name, err)
+		return nil, fmt.Errorf("asking the index key of class key %s: %w", name, err)
 	}
+	k := newIndexKey(name, key)
 	r.index[name] = k
-	return name, k, nil
+	return k, nil
 }
 
 // opener unwraps data keys that are in the store, each once. Safe for concurrent use.

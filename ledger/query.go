@@ -213,8 +213,9 @@ func (l *Log) keyed(ctx context.Context, value string, keys ClassKeys) (map[uint
 			}
 			return nil, fmt.Errorf("asking the index key of class key %s: %w", name, err)
 		}
+		terms := newIndexKey(name, key)
 		for _, k := range keyedNames {
-			s, err := l.numbers(ctx, keyedTerm(name, key, k, value))
+			s, err := l.numbers(ctx, terms.term(k, value))
 			if err != nil {
 				return nil, err
 			}

@@ -68,7 +68,7 @@ func (l *Ledger) encode(own string, t *Tail) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if whole := len(joinEntry(^uint64(0), Hash{}, Time{}, Own{P: own, K: ^uint64(0)}, tail)); whole > MaxEntry {
+	if whole := entryHead + len(own) + len(tail); whole > MaxEntry {
 		return nil, fmt.Errorf("a %s entry of %d bytes: the limit is %d", t.Kind, whole, MaxEntry)
 	}
 	return tail, nil

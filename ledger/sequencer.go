@@ -181,7 +181,9 @@ func (s *sequencer) close() {
 
 // run works until the queue is closed and empty.
 func (s *sequencer) run() {
-	built, committed := make(chan *batch), make(chan *batch, 1)
+	built, committed := make(chan *batch, 1), make(chan *batch, 1)
+	idle := make(chan struct{}, 1) // the commit stage waits for a batch
+	idle <- struct{}{}
 	var stages sync.WaitGroup
 	stages.Add(2)
 	go func() {
@@ -191,6 +193,7 @@ func (s *sequencer) run() {
 			if s.commit(b) {
 				committed <- b
 			}
+			idle <- struct{}{}
 		}
 	}()
 	go func() {
@@ -200,70 +203,88 @@ func (s *sequencer) run() {
 		}
 	}()
 	for first := range s.queue {
-		if b := s.build(s.drain(first)); b != nil {
+		if b := s.build(first, idle); b != nil {
 			built <- b
+		} else {
+			idle <- struct{}{}
 		}
 	}
 	close(built)
 	stages.Wait()
 }
 
-// drain takes what is queued, up to a batch.
-func (s *sequencer) drain(first *item) []*item {
-	items, size := []*item{first}, first.bytes()
-	for len(items) < batchItems && size < batchBytes {
-		select {
-		case it, ok := <-s.queue:
-			if !ok {
-				return items
-			}
-			items, size = append(items, it), size+it.bytes()
-		default:
-			return items
+// build joins first, and what is queued until the commit stage is idle or the batch is full. It has taken
+// the commit stage's word when it returns; nil: no item is left to commit.
+func (s *sequencer) build(first *item, idle <-chan struct{}) *batch {
+	b, err := s.begin()
+	size := 0
+	add := func(it *item) {
+		if !it.stage.CompareAndSwap(itemQueued, itemTaken) {
+			return // its caller has left
+		}
+		if err == nil {
+			err = b.join(it)
+			size += it.bytes()
+		}
+		if err != nil {
+			it.answer(appended{err: err})
 		}
 	}
-	return items
+	add(first)
+	for more := true; more && len(b.items) < batchItems && size < batchBytes; {
+		select {
+		case it, ok := <-s.queue:
+			if more = ok; ok {
+				add(it)
+			}
+			continue
+		default:
+		}
+		select {
+		case it, ok := <-s.queue:
+			if more = ok; ok {
+				add(it)
+			}
+		case <-idle:
+			return s.finish(b, err)
+		}
+	}
+	<-idle
+	return s.finish(b, err)
 }
 
-// build joins items to the state after the newest batch built. Items that cannot be joined are answered;
-// nil: none is left.
-func (s *sequencer) build(items []*item) *batch {
+// begin opens a batch after the newest one built, or, when a commit has failed since, after what the store
+// holds.
+func (s *sequencer) begin() (*batchBuilder, error) {
 	if err := s.failure(); err != nil {
-		answer(take(items), err)
-		return nil
+		return &batchBuilder{}, err
 	}
 	if round := s.stale.Load(); round != s.round {
 		again, err := loadState(context.Background(), s.store)
 		if err != nil {
 			s.fail(fmt.Errorf("reading the log's state after a failed commit: %w", err))
-			answer(take(items), err)
-			return nil
+			return &batchBuilder{}, err
 		}
 		s.tail, s.round = again, round
 	}
-	items = take(items)
-	if len(items) == 0 {
+	return beginBatch(s.store, s.tail, At(s.clock()), s.notice)
+}
+
+// finish closes a batch. After an error none of its items becomes an entry.
+func (s *sequencer) finish(b *batchBuilder, err error) *batch {
+	if err == nil && len(b.items) > 0 {
+		err = b.finish()
+	}
+	if err != nil {
+		answer(b.items, err)
 		return nil
 	}
-	b, err := joinItems(s.store, s.tail, items, At(s.clock()), s.notice)
-	if err != nil {
-		answer(items, err)
+	if len(b.items) == 0 {
 		return nil
 	}
 	b.round = s.round
 	s.tail = b.after
-	return b
-}
-
-// take moves items on to the log; those whose callers left meanwhile are dropped.
-func take(items []*item) []*item {
-	taken := items[:0]
-	for _, it := range items {
-		if it.stage.CompareAndSwap(itemQueued, itemTaken) {
-			taken = append(taken, it)
-		}
-	}
-	return taken
+	return &b.batch
 }
 
 // commit makes a batch durable in one transaction. After a failure the store is asked what it holds:
