@@ -46,7 +46,7 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	if err := l.sealMessages(ctx, it, &tail, r); err != nil {
 		return exchange.Recorded{}, err
 	}
-	if it.tail, err = l.encode(own, &tail); err != nil {
+	if it.tail, err = encodeFor(own, &tail); err != nil {
 		return exchange.Recorded{}, err
 	}
 	if it.terms, err = l.recordTerms(ctx, r); err != nil {
@@ -62,8 +62,8 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	return l.append(ctx, it)
 }
 
-// encode writes the tail and makes sure that the whole entry will fit.
-func (l *Ledger) encode(own string, t *Tail) ([]byte, error) {
+// encodeFor writes the tail and makes sure that the whole entry will fit.
+func encodeFor(own string, t *Tail) ([]byte, error) {
 	tail, err := encodeTail(t)
 	if err != nil {
 		return nil, err
@@ -130,11 +130,10 @@ func (l *Ledger) sealMessage(ctx context.Context, it *item, i int, m exchange.Me
 	return s.reference(m, spool.Size(), spool.Digest()), nil
 }
 
-// logItem is an item of a kind that the log itself writes, or that stands in a principal's chain
+// newLogItem is an item of a kind that the log itself writes, or that stands in a principal's chain
 // without a message.
-func (l *Ledger) logItem(own string, t Tail) (*item, error) {
-	t.Node = l.opts.Node
-	tail, err := l.encode(own, &t)
+func newLogItem(own string, t Tail) (*item, error) {
+	tail, err := encodeFor(own, &t)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +144,11 @@ func (l *Ledger) logItem(own string, t Tail) (*item, error) {
 		}
 	}
 	return it, nil
+}
+
+func (l *Ledger) logItem(own string, t Tail) (*item, error) {
+	t.Node = l.opts.Node
+	return newLogItem(own, t)
 }
 
 func (l *Ledger) noticeItem(code string, value int64) (*item, error) {

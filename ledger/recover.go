@@ -207,11 +207,10 @@ func (l *Ledger) closeOpen(ctx context.Context, from, size uint64) error {
 		if err != nil {
 			return err
 		}
-		it, err := l.logItem(e.Own.P, Tail{Kind: KindRecovery, Exchange: exchange.ID(o.x.String()), Request: &o.n, Reason: "unclean-stop"})
+		it, err := recoveryItem(l.opts.Node, e.Own.P, o)
 		if err != nil {
 			return err
 		}
-		it.closes = true
 		if _, err := l.append(ctx, it); err != nil {
 			return fmt.Errorf("closing the exchange of entry %d: %w", o.n, err)
 		}
@@ -221,4 +220,14 @@ func (l *Ledger) closeOpen(ctx context.Context, from, size uint64) error {
 	}
 	_, err = l.appendLog(ctx, LogChain, Tail{Kind: KindDeliveryUnknown, DeliveryUnknown: &DeliveryUnknown{First: from, Last: size - 1}})
 	return err
+}
+
+// recoveryItem closes an exchange that an unclean stop left open.
+func recoveryItem(node, own string, o openExchange) (*item, error) {
+	it, err := newLogItem(own, Tail{Kind: KindRecovery, Node: node, Exchange: exchange.ID(o.x.String()), Request: &o.n, Reason: "unclean-stop"})
+	if err != nil {
+		return nil, err
+	}
+	it.closes = true
+	return it, nil
 }
