@@ -27,16 +27,24 @@ type memory struct {
 	kept    []exchange.Record
 	counts  map[string]uint64
 	refuse  map[exchange.Kind]error
+	late    bool // what is refused becomes durable all the same
 	pending bool
 }
 
 func (m *memory) Record(_ context.Context, r exchange.Record) (exchange.Recorded, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.refuse[r.Kind]; err != nil {
+	err := m.refuse[r.Kind]
+	if err != nil && !m.late {
 		return exchange.Recorded{}, err
 	}
 	m.kept = append(m.kept, r)
+	if err != nil {
+		if r.Late != nil {
+			r.Late(exchange.Recorded{N: uint64(len(m.kept))})
+		}
+		return exchange.Recorded{}, err
+	}
 	return exchange.Recorded{N: uint64(len(m.kept))}, nil
 }
 

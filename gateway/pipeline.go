@@ -35,6 +35,9 @@ type run struct {
 	keys      exchange.Keys
 	ref       *exchange.RequestRef // of the request entry, once there is one
 
+	instead answer        // what the caller got because an entry did not come in time
+	given   chan struct{} // closed when instead is set
+
 	status  int // of the answer, for the log
 	reason  exchange.Reason
 	cause   error
@@ -53,7 +56,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, l Listener) {
 		_ = deliver(w, r, a, "", "", true) // nobody we know: nothing to record
 		return
 	}
-	x := &run{s: s, w: w, r: r, listener: l, caller: c, begin: begin, soap: speaksSOAP(r), operation: "", class: l.Class,
+	x := &run{s: s, w: w, r: r, listener: l, caller: c, begin: begin, given: make(chan struct{}), soap: speaksSOAP(r), operation: "", class: l.Class,
 		claim: claim{principal: l.Principal, from: exchange.Party{Participant: c.ID, Role: firstRole(c), Cert: c.chain.Fingerprint}}}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -155,7 +158,7 @@ func (x *run) forwardRecorded(body captured) {
 	points := []exchange.Point{exchange.RequestReceived, exchange.RequestForwarded}
 	x.request = exchange.Message{Points: points, Head: requestHead(x.r, x.begin, x.s.o.Clock()), Body: body.body}
 	rec := x.record(exchange.KindRequest, 0, x.request)
-	rec.Decision, rec.Keys = x.decision, x.keys
+	rec.Decision, rec.Keys, rec.Late = x.decision, x.keys, x.lateRequest
 	at, err := x.keep(rec)
 	if err != nil {
 		x.unrecorded(err)
@@ -176,7 +179,7 @@ func (x *run) forwardRecorded(body captured) {
 	if err != nil {
 		x.cause = err // an answer that cannot be read is delivered as it is; its outcome is "none"
 	}
-	rec.Outcome, rec.Decision, rec.Keys = &said.Outcome, x.decision, said.Keys
+	rec.Outcome, rec.Decision, rec.Keys, rec.Late = &said.Outcome, x.decision, said.Keys, x.lateAnswer
 	x.outcome = said.Outcome.Code
 	if _, err := x.keep(rec); err != nil {
 		x.unrecorded(err)
@@ -198,7 +201,7 @@ func (x *run) failed(got received) {
 		messages = append(messages, exchange.Message{Points: []exchange.Point{exchange.ResponseDelivered}, Status: ours.status, Head: ours.head, Body: ours.body})
 	}
 	rec := x.record(exchange.KindFailure, 1, messages...)
-	rec.Decision, rec.Reason = x.decision, got.reason
+	rec.Decision, rec.Reason, rec.Late = x.decision, got.reason, x.lateAnswer
 	if _, err := x.keep(rec); err != nil {
 		x.unrecorded(err)
 		return
@@ -238,14 +241,6 @@ func (x *run) keep(rec exchange.Record) (exchange.Recorded, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), x.s.o.RecordTimeout)
 	defer cancel()
 	return x.s.o.Recorder.Record(ctx, rec)
-}
-
-// unrecorded answers when evidence was not possible: 503, without receipt, and nothing of the other side's answer.
-func (x *run) unrecorded(cause error) {
-	x.reason, x.cause = exchange.ReasonUnavailable, cause
-	a := x.s.refuse(x.soap, answers[exchange.ReasonUnavailable], exchange.ReasonUnavailable, x.id)
-	x.status = a.status
-	_ = deliver(x.w, x.r, a, x.id, "", true) // there is nothing left to record it with
 }
 
 // deliver gives the caller its answer with the receipt, or the word that it is pending.

@@ -26,6 +26,7 @@ type Server struct {
 	servers []*http.Server
 	addrs   map[string]net.Addr
 	workers sync.WaitGroup
+	late    sync.WaitGroup // entries made after their exchange had its answer
 	stop    chan struct{}
 	failed  chan error
 }
@@ -131,6 +132,7 @@ func (s *Server) Drain(ctx context.Context) error {
 			return errors.Join(err, ctx.Err())
 		}
 	}
+	s.late.Wait() // each waits no longer than an entry may take
 	for _, r := range s.routes {
 		r.client.CloseIdleConnections()
 	}

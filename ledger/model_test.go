@@ -215,6 +215,9 @@ func (h *history) answers() {
 		select {
 		case a := <-c.it.done:
 			if a.err == nil && c.it.own != "" {
+				if a.N >= h.disk.head.Size {
+					h.fatal("entry %d was acknowledged before HEAD says so", a.N)
+				}
 				h.acked[a.N] = a.Entry
 				if c.it.opens {
 					h.requests, h.ids[a.N] = append(h.requests, a.Recorded), c.it.exchange

@@ -31,7 +31,7 @@ const (
 	ReasonClaim          Reason = "claim"           // 403: the message claims an identity that is not the caller's
 	ReasonNotServed      Reason = "not-served"      // 403: the message names an EC or PSP that the route does not serve
 	ReasonPolicy         Reason = "policy"          // 403: policy denied
-	ReasonUnavailable    Reason = "unavailable"     // 503: evidence is not possible now
+	ReasonUnavailable    Reason = "unavailable"     // 503: evidence is not possible now; of a failure: was not in time
 	ReasonMisdirected    Reason = "misdirected"     // 421: SNI and Host differ
 )
 
