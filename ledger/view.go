@@ -24,7 +24,12 @@ type Log struct {
 	Head    Head
 	Genesis Entry
 	close   func() error
+	partial bool
 }
+
+// Partial tells that the log gives entries, full tiles and its newest checkpoint only (OpenURL): content,
+// receipts, tokens, index and earlier checkpoints are not there, which says nothing about the ledger.
+func (l *Log) Partial() bool { return l.partial }
 
 // Close releases what the log was opened from.
 func (l *Log) Close() error { return l.close() }
