@@ -16,6 +16,8 @@ func main() {
 	defer stop()
 	for _, p := range []struct{ module, pkg string }{
 		{"internal/testbed/vaultlab", "."},
+		{"internal/testbed/judges", "./tlogproof"},
+		{"internal/testbed/judges", "github.com/transparency-dev/tessera/cmd/fsck"},
 	} {
 		path, err := testbed.Built(ctx, p.module, p.pkg)
 		if err != nil {
