@@ -20,8 +20,8 @@ import (
 // The judges of this file are programs of other people, built in a module of their own
 // (internal/testbed/judges): nothing of them is linked into the product.
 
-// judge runs a foreign program; ok is exit status 0 before the time is over.
-func judge(t *testing.T, limit time.Duration, program string, args ...string) (ok bool, said string) {
+// foreignJudge runs a foreign program; ok is exit status 0 before the time is over.
+func foreignJudge(t *testing.T, limit time.Duration, program string, args ...string) (ok bool, said string) {
 	t.Helper()
 	bin, err := testbed.Built(t.Context(), "internal/testbed/judges", program)
 	if err != nil {
@@ -37,7 +37,7 @@ func judge(t *testing.T, limit time.Duration, program string, args ...string) (o
 	return err == nil, string(out)
 }
 
-func writeTemp(t *testing.T, name string, b []byte) string {
+func judgedFile(t *testing.T, name string, b []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -54,7 +54,7 @@ func TestTesseraFsckJudgesTheLog(t *testing.T) {
 	k := newSeedKeys(71)
 	l := openTest(t, t.TempDir(), k)
 	growLog(t, l, 700)
-	key := writeTemp(t, "vkey", []byte(VerifierKey(testOrigin, k.Public().(ed25519.PublicKey))+"\n"))
+	key := judgedFile(t, "vkey", []byte(VerifierKey(testOrigin, k.Public().(ed25519.PublicKey))+"\n"))
 	flip := func(w http.ResponseWriter, b []byte) {
 		b = bytes.Clone(b)
 		b[100] ^= 1
@@ -67,7 +67,7 @@ func TestTesseraFsckJudgesTheLog(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			url := tamperingServer(t, l.View(), map[string]func(http.ResponseWriter, []byte){c.path: flip})
-			ok, said := judge(t, 20*time.Second, "github.com/transparency-dev/tessera/cmd/fsck", "--storage_url="+url+"/", "--public_key="+key, "--ui=false")
+			ok, said := foreignJudge(t, 20*time.Second, "github.com/transparency-dev/tessera/cmd/fsck", "--storage_url="+url+"/", "--public_key="+key, "--ui=false")
 			if ok = ok && strings.Contains(said, fmt.Sprintf("Successfully fsck'd log with size %d", l.Size())); ok != c.good {
 				t.Errorf("accepted %v: %s", ok, said)
 			}
@@ -91,9 +91,9 @@ func TestTransparencyDevJudgesATlogProof(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := writeTemp(t, "entry", entry)
+		file := judgedFile(t, "entry", entry)
 		accepted := func(p TlogProof, vkey, file string) bool {
-			ok, _ := judge(t, 20*time.Second, "./tlogproof", vkey, writeTemp(t, "entry.tlog-proof", p.Marshal()), file)
+			ok, _ := foreignJudge(t, 20*time.Second, "./tlogproof", vkey, judgedFile(t, "entry.tlog-proof", p.Marshal()), file)
 			return ok
 		}
 		if !accepted(p, vkey, file) {
@@ -111,7 +111,7 @@ func TestTransparencyDevJudgesATlogProof(t *testing.T) {
 				t.Errorf("entry %d: the judge accepts a proof that was %s", n, what)
 			}
 		}
-		if accepted(p, vkey, writeTemp(t, "other", append(bytes.Clone(entry), ' '))) {
+		if accepted(p, vkey, judgedFile(t, "other", append(bytes.Clone(entry), ' '))) {
 			t.Errorf("entry %d: the judge accepts other bytes", n)
 		}
 		if accepted(p, VerifierKey(testOrigin, newSeedKeys(73).Public().(ed25519.PublicKey)), file) {

@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 )
 
-// LogPath is where the read API stands on a listener; it is the monitoring prefix of C2SP tlog-tiles.
-const LogPath = "/log/"
+// logPath is where the read API stands on a listener; it is the monitoring prefix of C2SP tlog-tiles.
+const logPath = "/log/"
 
 // Caching: what a tile of some width holds never changes, but its readers have a role, so only their own
 // caches may keep it.
@@ -42,7 +42,7 @@ func (h *logHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), LogPath) // a percent sign is in no name of ours
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), logPath) // a percent sign is in no name of ours
 	if !ok {
 		http.NotFound(w, r)
 		return

@@ -52,7 +52,7 @@ func growLog(t *testing.T, l *Ledger, size uint64) {
 	}
 }
 
-func fetch(t *testing.T, method, url string) (*http.Response, []byte) {
+func askLog(t *testing.T, method, url string) (*http.Response, []byte) {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s sumdbTiles) Height() int { return 8 }
 
 func (s sumdbTiles) ReadTiles(tiles []tlog.Tile) (out [][]byte, err error) {
 	for _, tile := range tiles {
-		resp, b := fetch(s.t, http.MethodGet, s.url+"/log/"+strings.Replace(tile.Path(), "tile/8/", "tile/", 1))
+		resp, b := askLog(s.t, http.MethodGet, s.url+"/log/"+strings.Replace(tile.Path(), "tile/8/", "tile/", 1))
 		if resp.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s: status %d", tile.Path(), resp.StatusCode)
 		}
@@ -96,7 +96,7 @@ func (s sumdbTiles) SaveTiles([]tlog.Tile, [][]byte) {}
 // judgedCheckpoint opens the served checkpoint with x/mod/sumdb.
 func judgedCheckpoint(t *testing.T, s servedLog) tlog.Tree {
 	t.Helper()
-	resp, b := fetch(t, http.MethodGet, s.url+"/log/checkpoint")
+	resp, b := askLog(t, http.MethodGet, s.url+"/log/checkpoint")
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Cache-Control") != "no-cache" || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
 		t.Fatalf("checkpoint: %s %v", resp.Status, resp.Header)
 	}
@@ -135,7 +135,7 @@ func TestThirdPartyReadsTheLogOverHTTP(t *testing.T) {
 	hashes := tlog.TileHashReader(tree, sumdbTiles{t, s.url})
 	for n := int64(0); n < tree.N; n++ {
 		bundle := tileRef{entries: true, n: uint64(n) / 256, width: int(min(256, tree.N-n))}
-		_, b := fetch(t, http.MethodGet, s.url+"/log/"+bundle.path())
+		_, b := askLog(t, http.MethodGet, s.url+"/log/"+bundle.path())
 		es, err := parseBundle(b, bundle.width)
 		if err != nil {
 			t.Fatal(err)
@@ -183,33 +183,33 @@ func hashesOf(p tlog.TreeProof) (out []Hash) {
 func TestReadAPIServesExactlyTheSignedLog(t *testing.T) {
 	s := serveLog(t, 42, 300)
 	size := s.ledger.Size()
-	full, whole := fetch(t, http.MethodGet, s.url+"/log/tile/0/000")
+	full, whole := askLog(t, http.MethodGet, s.url+"/log/tile/0/000")
 	if full.StatusCode != http.StatusOK || len(whole) != 32*256 || full.Header.Get("Cache-Control") != cacheForEver || full.Header.Get("Content-Type") != "application/octet-stream" {
 		t.Fatalf("full tile: %s, %d bytes, %v", full.Status, len(whole), full.Header)
 	}
 	for _, w := range []int{1, 2, 255} {
-		if resp, b := fetch(t, http.MethodGet, fmt.Sprintf("%s/log/tile/0/000.p/%d", s.url, w)); resp.StatusCode != http.StatusOK || !bytes.Equal(b, whole[:32*w]) {
+		if resp, b := askLog(t, http.MethodGet, fmt.Sprintf("%s/log/tile/0/000.p/%d", s.url, w)); resp.StatusCode != http.StatusOK || !bytes.Equal(b, whole[:32*w]) {
 			t.Errorf("tile of width %d: %s, %d bytes", w, resp.Status, len(b))
 		}
-		if resp, b := fetch(t, http.MethodGet, fmt.Sprintf("%s/log/tile/entries/000.p/%d", s.url, w)); resp.StatusCode != http.StatusOK {
+		if resp, b := askLog(t, http.MethodGet, fmt.Sprintf("%s/log/tile/entries/000.p/%d", s.url, w)); resp.StatusCode != http.StatusOK {
 			t.Errorf("bundle of width %d: %s", w, resp.Status)
 		} else if _, err := parseBundle(b, w); err != nil {
 			t.Errorf("bundle of width %d: %v", w, err)
 		}
 	}
-	if resp, b := fetch(t, http.MethodHead, s.url+"/log/tile/0/000"); resp.StatusCode != http.StatusOK || len(b) != 0 || resp.ContentLength != 32*256 {
+	if resp, b := askLog(t, http.MethodHead, s.url+"/log/tile/0/000"); resp.StatusCode != http.StatusOK || len(b) != 0 || resp.ContentLength != 32*256 {
 		t.Errorf("HEAD: %s, %d bytes, length %d", resp.Status, len(b), resp.ContentLength)
 	}
-	if resp, _ := fetch(t, http.MethodGet, fmt.Sprintf("%s/log/tile/0/001.p/%d", s.url, size-256)); resp.StatusCode != http.StatusOK {
+	if resp, _ := askLog(t, http.MethodGet, fmt.Sprintf("%s/log/tile/0/001.p/%d", s.url, size-256)); resp.StatusCode != http.StatusOK {
 		t.Errorf("the last partial tile: %s", resp.Status)
 	}
 	for _, p := range []string{fmt.Sprintf("tile/0/001.p/%d", size-255), fmt.Sprintf("tile/entries/001.p/%d", size-255), "tile/0/001", "tile/1/000", "tile/1/000.p/2",
 		"tile/2/000.p/1", "tile/entries/001", "tile/0/002.p/1", "", "checkpoint/", "Checkpoint", "../admin", "tile/0/%30%30%30", "tile%2F0/000"} {
-		if resp, b := fetch(t, http.MethodGet, s.url+"/log/"+p); resp.StatusCode != http.StatusNotFound || resp.Header.Get("Cache-Control") == cacheForEver {
+		if resp, b := askLog(t, http.MethodGet, s.url+"/log/"+p); resp.StatusCode != http.StatusNotFound || resp.Header.Get("Cache-Control") == cacheForEver {
 			t.Errorf("%s: %s, %d bytes", p, resp.Status, len(b))
 		}
 	}
-	if resp, _ := fetch(t, http.MethodPost, s.url+"/log/checkpoint"); resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "GET, HEAD" {
+	if resp, _ := askLog(t, http.MethodPost, s.url+"/log/checkpoint"); resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("POST: %s", resp.Status)
 	}
 }
@@ -229,7 +229,7 @@ func TestReadAPIOfADamagedStore(t *testing.T) {
 	defer server.Close()
 	for path, want := range map[string]int{"tile/entries/000": 200, "tile/entries/001": 500, "tile/entries/001.p/44": 200, "tile/entries/001.p/45": 500,
 		"tile/0/000": 500, "tile/0/000.p/7": 500, "tile/0/001": 200, "tile/1/000.p/2": 500, "checkpoint": 200} {
-		if resp, b := fetch(t, http.MethodGet, server.URL+"/log/"+path); resp.StatusCode != want {
+		if resp, b := askLog(t, http.MethodGet, server.URL+"/log/"+path); resp.StatusCode != want {
 			t.Errorf("%s: %s instead of %d", path, resp.Status, want)
 		} else if want == 500 && string(b) != "cannot be read\n" {
 			t.Errorf("%s: the reader is told %q", path, b)
@@ -238,7 +238,7 @@ func TestReadAPIOfADamagedStore(t *testing.T) {
 	empty := httptest.NewServer(NewLogHandler(memoryView{string(headKey()): []byte(`{}`)}, quiet()))
 	defer empty.Close()
 	for _, path := range []string{"checkpoint", "tile/0/000.p/1"} {
-		if resp, _ := fetch(t, http.MethodGet, empty.URL+"/log/"+path); resp.StatusCode != http.StatusNotFound {
+		if resp, _ := askLog(t, http.MethodGet, empty.URL+"/log/"+path); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s of a log without checkpoint: %s", path, resp.Status)
 		}
 	}
