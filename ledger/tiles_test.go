@@ -164,6 +164,53 @@ func TestPartialTilesOfAnyWidth(t *testing.T) {
 	}
 }
 
+// readCounter counts the records that are read through it.
+type readCounter struct {
+	View
+	records int
+}
+
+func (c *readCounter) Get(ctx context.Context, key []byte) ([]byte, error) {
+	c.records++
+	return c.View.Get(ctx, key)
+}
+
+func (c *readCounter) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) error {
+	return c.View.Scan(ctx, prefix, from, func(key, value []byte) error {
+		c.records++
+		return fn(key, value)
+	})
+}
+
+// TestTilesAndProofsReadLittle: the cost of an answer does not grow with the log. A tile or bundle reads
+// one record for each hash or entry, and one more to see that there is no full tile or no further entry;
+// a proof reads a tile for each hash, and the right edge.
+func TestTilesAndProofsReadLittle(t *testing.T) {
+	view, _ := memoryTree(66_000)
+	for _, r := range []tileRef{{width: 256}, {n: 3, width: 9}, {n: 257, width: 208}, {level: 1, n: 0, width: 256}, {level: 1, n: 1, width: 1},
+		{entries: true, n: 0, width: 256}, {entries: true, n: 257, width: 208}} {
+		c := &readCounter{View: view}
+		if _, err := readResource(t.Context(), c, r); err != nil {
+			t.Fatal(err)
+		}
+		if c.records > tileWidth+1 {
+			t.Errorf("%s reads %d records", r.path(), c.records)
+		}
+	}
+	for _, size := range []uint64{1_000, 65_800, 66_000} {
+		c := &readCounter{View: view}
+		if _, err := InclusionProof(t.Context(), c, 7, size); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ConsistencyProof(t.Context(), c, 333, size); err != nil {
+			t.Fatal(err)
+		}
+		if c.records > 2*3*tileWidth {
+			t.Errorf("two proofs at size %d read %d records", size, c.records)
+		}
+	}
+}
+
 // TestTilePathsAreThoseOfTheSpecification holds names against C2SP tlog-tiles and against the judge's.
 func TestTilePathsAreThoseOfTheSpecification(t *testing.T) {
 	for want, r := range map[string]tileRef{

@@ -119,6 +119,29 @@ func TestVerifyByURLOnly(t *testing.T) {
 	}
 }
 
+// TestVerifyByURLWhileTheLogGrows: every checkpoint that a live log serves is whole below it.
+func TestVerifyByURLWhileTheLogGrows(t *testing.T) {
+	k := newSeedKeys(65)
+	l := openTest(t, t.TempDir(), k)
+	url, vkey := tamperingServer(t, l.View(), nil), VerifierKey(testOrigin, k.Public().(ed25519.PublicKey))
+	growLog(t, l, 10)
+	grown := make(chan struct{})
+	go func() { defer close(grown); growLog(t, l, 1000) }()
+	defer func() { <-grown }()
+	for last, rounds := uint64(0), 0; last < 1000 || rounds < 3; rounds++ {
+		v, err := verifyURL(t, url, vkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantIntact(t, v)
+		size := uint64(v.Counts["entries"])
+		if size < last {
+			t.Fatalf("size %d after %d", size, last)
+		}
+		last = size
+	}
+}
+
 // TestOpenURLRefusesWhatIsNotTheLog: every answer to the opening requests that no honest log gives.
 func TestOpenURLRefusesWhatIsNotTheLog(t *testing.T) {
 	k, stranger := newSeedKeys(62), newSeedKeys(63)
