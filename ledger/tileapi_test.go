@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -242,4 +243,29 @@ func TestReadAPIOfADamagedStore(t *testing.T) {
 			t.Errorf("%s of a log without checkpoint: %s", path, resp.Status)
 		}
 	}
+}
+
+func FuzzReadAPI(f *testing.F) {
+	view, roots := memoryTree(300)
+	signed, err := signCheckpoint(f.Context(), Checkpoint{testOrigin, 300, roots[300]}, newSeedKeys(44))
+	if err != nil {
+		f.Fatal(err)
+	}
+	view[string(headKey())], view[string(noteKey(300))] = []byte(`{"size":300}`), signed
+	api := NewLogHandler(view, quiet())
+	f.Add("GET", "/log/checkpoint")
+	f.Add("HEAD", "/log/tile/0/001.p/44")
+	f.Add("GET", "/log/tile/entries/000")
+	f.Add("GET", "/log/../log/%63heckpoint")
+	f.Add("PUT", "/")
+	f.Fuzz(func(t *testing.T, method, path string) {
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, &http.Request{Method: method, URL: &url.URL{Path: path}})
+		switch {
+		case w.Code == http.StatusOK && (w.Header().Get("Content-Length") == "0" || !strings.HasPrefix(path, logPath)):
+			t.Fatalf("%s %q is served", method, path)
+		case w.Code != http.StatusOK && w.Code != http.StatusNotFound && w.Code != http.StatusMethodNotAllowed:
+			t.Fatalf("%s %q: status %d", method, path, w.Code)
+		}
+	})
 }
