@@ -25,6 +25,7 @@ type urlView struct {
 	size  uint64
 	note  []byte
 	head  []byte // head record, made of the checkpoint
+	first Hash   // of entry 0 as the log was opened with: it must stay the one that is verified later
 
 	mu     sync.Mutex
 	kept   []keptBundle     // newest last
@@ -38,8 +39,8 @@ type keptBundle struct {
 
 // OpenURL opens a log over HTTP, at its newest signed checkpoint: base is the monitoring prefix of C2SP
 // tlog-tiles (of a gateway's admin listener: its address and /log), vkey the log's C2SP verifier key as
-// the reader knows it from elsewhere, client nil for the default. Nothing is read twice but what fails;
-// no redirect is followed. The log's Head holds the size and root that were signed, and the last entry
+// the reader knows it from elsewhere, client nil for the default. What fails is
+// tried again a few times; no redirect is followed. The log's Head holds the size and root that were signed, and the last entry
 // as it is served; Edge is empty. Partial is true of it.
 //
 // Errors: ErrUnreachable and ErrNotFound say that nothing could be checked; ErrOtherLog,
@@ -74,6 +75,11 @@ func OpenURL(ctx context.Context, base, vkey string, client *http.Client) (*Log,
 	}
 	l := &Log{View: v, Genesis: *g, partial: true, close: func() error { f.client.CloseIdleConnections(); return nil }}
 	l.Head = Head{Size: c.Size, Root: c.Root}
+	b, err := v.Get(ctx, entryKey(0)) // of the bundle that was kept
+	if err != nil {
+		return nil, err
+	}
+	v.first = EntryHash(b)
 	// A last entry that cannot be had is for the verifier to report, not a reason not to begin.
 	if b, err := v.Get(ctx, entryKey(c.Size-1)); err == nil {
 		l.Head.Last = EntryHash(b)
@@ -142,6 +148,9 @@ func (v *urlView) bundle(ctx context.Context, n uint64) ([][]byte, error) {
 		return nil, err
 	}
 	es, err := v.fetch.bundle(ctx, n, int(min(tileWidth, v.size-n*tileWidth)))
+	if err == nil && n == 0 && v.first != (Hash{}) && EntryHash(es[0]) != v.first {
+		err = fmt.Errorf("%w: two different entries 0", ErrBadAnswer)
+	}
 	if err != nil && ctx.Err() == nil {
 		v.mu.Lock()
 		defer v.mu.Unlock()

@@ -208,6 +208,28 @@ func TestOpenURLRefusesWhatIsNotTheLog(t *testing.T) {
 	}
 }
 
+// TestURLViewHoldsTheServerToItsGenesis: who shows one first entry at the opening and another afterwards
+// is found out, although each is well-formed.
+func TestURLViewHoldsTheServerToItsGenesis(t *testing.T) {
+	k := newSeedKeys(66)
+	l := openTest(t, t.TempDir(), k)
+	growLog(t, l, 300)
+	var shown atomic.Bool
+	url := tamperingServer(t, l.View(), map[string]func(http.ResponseWriter, []byte){"/log/tile/entries/000": func(w http.ResponseWriter, b []byte) {
+		if shown.CompareAndSwap(false, true) {
+			b = bytes.Replace(b, []byte("sigillo test"), []byte("Sigillo test"), 1)
+		}
+		_, _ = w.Write(b)
+	}})
+	v, err := verifyURL(t, url, VerifierKey(testOrigin, k.Public().(ed25519.PublicKey)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Verdict != exchange.Broken || !shown.Load() {
+		t.Errorf("verdict %s", v.Verdict)
+	}
+}
+
 // endless never ends, and says so by no length.
 func endless(w http.ResponseWriter, _ []byte) {
 	b := bytes.Repeat([]byte("sigillo\n"), 4096)
