@@ -7,16 +7,21 @@ import (
 	"strings"
 )
 
-// Admin is the handler of the admin listener: probes and public keys, no content.
+// Admin is the handler of the admin listener: probes, public keys and the log, no content.
 type Admin struct {
 	JWKS   []byte
 	Checks map[string]func() error // readiness: what must hold, by name
+	Log    http.Handler            // what lies under /log/; nil: nothing does
 }
 
-// ServeHTTP answers /livez, /readyz[?verbose] and /.well-known/jwks.json.
+// ServeHTTP answers /livez, /readyz[?verbose], /.well-known/jwks.json and /log/….
 func (a Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	if a.Log != nil && strings.HasPrefix(r.URL.Path, "/log/") {
+		a.Log.ServeHTTP(w, r)
 		return
 	}
 	switch r.URL.Path {

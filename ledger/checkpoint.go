@@ -97,6 +97,9 @@ func signCheckpoint(ctx context.Context, c Checkpoint, s Signer) ([]byte, error)
 // ErrNoteSignature says that a note carries no valid signature by the wanted key.
 var ErrNoteSignature = errors.New("no valid signature by the log's key")
 
+// ErrOtherLog says that a checkpoint is of another log than the one wanted.
+var ErrOtherLog = errors.New("checkpoint of another log")
+
 // OpenCheckpoint reads a signed note and checks that pub signed it for its own origin. Further
 // signatures (witnesses) may stand beside; extension lines are not used and are refused.
 func OpenCheckpoint(note []byte, origin string, pub ed25519.PublicKey) (Checkpoint, error) {
@@ -105,7 +108,7 @@ func OpenCheckpoint(note []byte, origin string, pub ed25519.PublicKey) (Checkpoi
 		return c, err
 	}
 	if c.Origin != origin {
-		return c, fmt.Errorf("checkpoint of another log (%q, not %q)", c.Origin, origin)
+		return c, fmt.Errorf("%w (%q, not %q)", ErrOtherLog, c.Origin, origin)
 	}
 	text := []byte(c.text())
 	for _, l := range sigs {

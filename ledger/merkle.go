@@ -60,6 +60,9 @@ func (f frontier) root() Hash {
 // nodeReader gives the hash of the perfect subtree over leaves [i<<level, (i+1)<<level).
 type nodeReader func(level uint, i uint64) (Hash, error)
 
+// halfWidth is the greatest power of two below n, n > 1: how many leaves stand left in a tree of n.
+func halfWidth(n uint64) uint64 { return 1 << (bits.Len64(n-1) - 1) }
+
 // rangeRoot is the RFC 6962 hash of leaves [lo, hi), lo a multiple of the greatest power of two below
 // the range's length.
 func rangeRoot(lo, hi uint64, node nodeReader) (Hash, error) {
@@ -71,7 +74,7 @@ func rangeRoot(lo, hi uint64, node nodeReader) (Hash, error) {
 		level := uint(bits.TrailingZeros64(n))
 		return node(level, lo>>level)
 	}
-	k := uint64(1) << (bits.Len64(n-1) - 1)
+	k := halfWidth(n)
 	l, err := rangeRoot(lo, lo+k, node)
 	if err != nil {
 		return Hash{}, err
@@ -91,7 +94,7 @@ func inclusionPath(n, size uint64, node nodeReader) ([]Hash, error) {
 	var path []Hash
 	lo, hi := uint64(0), size
 	for hi-lo > 1 {
-		k := uint64(1) << (bits.Len64(hi-lo-1) - 1)
+		k := halfWidth(hi - lo)
 		var sibling Hash
 		var err error
 		if n < lo+k {

@@ -117,7 +117,10 @@ func (l *Ledger) EnsureStamped(ctx context.Context, n uint64) (*StampedCheckpoin
 	return After(ctx, l.View(), n)
 }
 
-// NewestNote gives the newest signed checkpoint.
+// ErrNoCheckpoint says that nothing of the log is signed yet.
+var ErrNoCheckpoint = errors.New("the ledger has no signed checkpoint yet")
+
+// NewestNote gives the newest signed checkpoint, or ErrNoCheckpoint.
 func NewestNote(ctx context.Context, v View) (size uint64, note []byte, err error) {
 	h, err := readHead(ctx, v)
 	if err != nil {
@@ -125,7 +128,7 @@ func NewestNote(ctx context.Context, v View) (size uint64, note []byte, err erro
 	}
 	size, note, err = Before(ctx, v, h.Size)
 	if err == nil && note == nil {
-		err = errors.New("the ledger has no signed checkpoint yet")
+		err = ErrNoCheckpoint
 	}
 	return size, note, err
 }

@@ -2,7 +2,10 @@ package ledger
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
 	"errors"
+	"fmt"
 )
 
 // ErrNotFound says that the store has nothing under a key.
@@ -24,7 +27,12 @@ type Log struct {
 	Head    Head
 	Genesis Entry
 	close   func() error
+	partial bool
 }
+
+// Partial tells that the log gives entries, full tiles and its newest checkpoint only (OpenURL): content,
+// receipts, tokens, index and earlier checkpoints are not there, which says nothing about the ledger.
+func (l *Log) Partial() bool { return l.partial }
 
 // Close releases what the log was opened from.
 func (l *Log) Close() error { return l.close() }
@@ -49,4 +57,33 @@ func newLog(ctx context.Context, v View, close func() error) (*Log, error) {
 	}
 	l.Genesis = *e
 	return l, nil
+}
+
+// CheckpointKey is the key that the log's genesis names for its checkpoints. Whoever has the key from
+// elsewhere uses that one: a log cannot vouch for itself.
+func (l *Log) CheckpointKey() (ed25519.PublicKey, error) {
+	for _, k := range l.Genesis.Genesis.Keys {
+		if k.Use != "checkpoint" {
+			continue
+		}
+		pub, err := x509.ParsePKIXPublicKey(k.SPKI)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint key in genesis: %w", err)
+		}
+		ed, ok := pub.(ed25519.PublicKey)
+		if !ok {
+			return nil, errors.New("the checkpoint key in genesis is not Ed25519")
+		}
+		return ed, nil
+	}
+	return nil, errors.New("genesis names no checkpoint key")
+}
+
+// VerifierKey is CheckpointKey as a C2SP vkey.
+func (l *Log) VerifierKey() (string, error) {
+	k, err := l.CheckpointKey()
+	if err != nil {
+		return "", err
+	}
+	return VerifierKey(l.Origin(), k), nil
 }

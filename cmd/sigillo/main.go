@@ -56,6 +56,7 @@ type commands struct {
 	Search  searchCommand  `cmd:"" group:"officer" help:"Find exchanges by id, operation, participant, outcome, business key or time."`
 	Show    showCommand    `cmd:"" group:"officer" help:"Show an exchange, or the exact bytes of one of its bodies."`
 	Receipt receiptCommand `cmd:"" group:"officer" help:"Get or verify a receipt."`
+	Proof   proofCommand   `cmd:"" group:"officer" help:"Prove one entry, or that the log only grew, to somebody without the ledger."`
 
 	Export  exportCommand  `cmd:"" group:"archivist" help:"Export conservation packages."`
 	Archive archiveCommand `cmd:"" group:"archivist" help:"Verify a conservation package."`

@@ -123,7 +123,7 @@ func openError(err error) error {
 	return undetermined(err)
 }
 
-// startAdmin serves probes and public keys on the loopback.
+// startAdmin serves probes, public keys and the log's read API on the loopback.
 func (g *runningGateway) startAdmin(jwks []byte) error {
 	ln, err := net.Listen("tcp", g.parts.cfg.Admin.Address)
 	if err != nil {
@@ -144,7 +144,7 @@ func (g *runningGateway) startAdmin(jwks []byte) error {
 			return nil
 		},
 	}
-	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks, Log: ledger.NewLogHandler(g.ledger.View(), g.parts.log)}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	g.ended = make(chan struct{})
 	go func() {
 		defer close(g.ended)
