@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"sigillo/internal/exchange"
 )
 
@@ -200,8 +202,8 @@ func TestIncrementalPartsHoldOnlyWhatChanged(t *testing.T) {
 	wantIntact(t, verifyDir(t, restoreTest(t, to), k))
 }
 
-// TestDeletedRecordsStayDeleted: an exchange that is closed after part one must not be open in a restore of
-// part two, although compaction has forgotten the deletion.
+// TestDeletedRecordsStayDeleted: what was deleted between two parts must not come back, whether the store
+// still knows of the deletion or its compaction has forgotten it.
 func TestDeletedRecordsStayDeleted(t *testing.T) {
 	dir, k, to := t.TempDir(), newSeedKeys(33), filepath.Join(t.TempDir(), "backup")
 	l := openTest(t, dir, k)
@@ -211,25 +213,43 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	other := []byte("~other")
+	if err := write(l.db, []kv{{other, []byte("there")}}, nil); err != nil {
+		t.Fatal(err)
+	}
 	backupTest(t, liveLog(t, l), to)
+	if err := write(l.db, nil, [][]byte{other}); err != nil {
+		t.Fatal(err)
+	}
+	if p := backupTest(t, liveLog(t, l), to); p.Deleted == 0 {
+		t.Error("a deletion that the store knows is not in the part")
+	}
 	if _, err := l.Record(t.Context(), responseRecord(req, at, []byte("late"))); err != nil {
 		t.Fatal(err)
 	}
-	if err := write(l.db, []kv{{[]byte("zz"), []byte("written")}}, nil); err != nil {
+	closeTest(t, l)
+	db, err := badger.Open(storeOptions(filepath.Join(dir, storeDirName), quiet()))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := write(l.db, nil, [][]byte{[]byte("zz")}); err != nil {
+	if err := errors.Join(db.Flatten(1), db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.db.Flatten(1); err != nil {
+	log, _, err := OpenLog(t.Context(), dir, quiet())
+	if err != nil {
 		t.Fatal(err)
 	}
-	p := backupTest(t, liveLog(t, l), to)
-	if p.Deleted == 0 {
-		t.Error("a deletion that the store still knows is not in the part")
+	if p := backupTest(t, log, to); p.Deleted != 0 {
+		t.Error("compaction has forgotten no deletion: the test does not hit")
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
 	}
 	restored := restoreTest(t, to)
 	again := openTest(t, restored, k)
+	if _, err := again.View().Get(t.Context(), other); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a deleted record is back: %v", err)
+	}
 	closeTest(t, again)
 	v := verifyDir(t, restored, k)
 	wantIntact(t, v)
