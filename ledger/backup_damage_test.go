@@ -172,7 +172,7 @@ func TestRestoreKnowsTheLog(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), RestoreOptions{From: whole, To: full, Logger: quiet()}); !errors.Is(err, ErrNotEmpty) {
+	if _, err := Restore(t.Context(), RestoreOptions{From: whole, To: full, Logger: quiet()}); !errors.Is(err, ErrTargetNotEmpty) {
 		t.Errorf("a directory that is not empty: %v", err)
 	}
 	if _, err := Restore(t.Context(), RestoreOptions{From: t.TempDir(), To: at("b"), Logger: quiet()}); !errors.Is(err, ErrNoBackup) {
@@ -237,7 +237,7 @@ func TestBackupSaysWhatItCannotRead(t *testing.T) {
 		t.Fatal(tables, err)
 	}
 	overwrite(t, tables[0], 300, []byte("damage"))
-	db, err = badger.Open(readOptions(filepath.Join(dir, storeDirName), quiet()).WithReadOnly(true))
+	db, err = badger.Open(storeOptions(filepath.Join(dir, storeDirName), quiet()).WithReadOnly(true))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ type partSource struct {
 // read first: over a damaged block Badger's iterators end as if there were nothing more.
 func openPart(ctx context.Context, db *badger.DB, from backupBase) (p *partSource, err error) {
 	defer recoverStore(&err)
-	if err := checkTables(db); err != nil {
+	if err := wholeTables(db); err != nil {
 		return nil, fmt.Errorf("the store is damaged: %w", err)
 	}
 	p = &partSource{snapshot: snapshot{db.NewTransaction(false)}, from: from}
@@ -112,6 +112,12 @@ func openPart(ctx context.Context, db *badger.DB, from backupBase) (p *partSourc
 	}
 	p.header.At = newest.Version()
 	return p, p.goesOn()
+}
+
+// wholeTables reads every block of every table of the store and says which is damaged.
+func wholeTables(db *badger.DB) (err error) {
+	defer recoverStore(&err)
+	return db.VerifyChecksum()
 }
 
 // goesOn checks that the store still holds what the part before ended with, under the same version.

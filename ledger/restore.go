@@ -37,8 +37,8 @@ type Restored struct {
 	Usable  bool // Open takes the ledger up; it may be behind what is kept elsewhere all the same
 }
 
-// ErrNotEmpty says that a ledger cannot be restored into a directory because something is in it.
-var ErrNotEmpty = errors.New("the directory is not empty")
+// ErrTargetNotEmpty says that a ledger cannot be restored into a directory because something is in it.
+var ErrTargetNotEmpty = errors.New("the directory is not empty")
 
 // unfinishedHead stands in the HEAD file until the restored store has been checked. It is no mark, so nothing
 // opens a ledger whose restore was broken off or found it broken.
@@ -56,7 +56,7 @@ const loadBytes = 8 << 20
 // that were open in the snapshot are closed by recovery entries, so no sign of a clean stop is left.
 //
 // A backup that is not whole, is of another log, or does not fit on the disk is an error, and nothing is left
-// of it: ErrPart, ErrNoBackup, ErrNotEmpty, ErrNoSpace, ErrOtherHistory. Everything else is a finding in the
+// of it: ErrPart, ErrNoBackup, ErrTargetNotEmpty, ErrNoSpace, ErrOtherHistory. Everything else is a finding in the
 // verdict: the files stay; where the restored log itself is broken nothing will open it, and one that is
 // behind what is kept elsewhere is refused by whoever compares before serving.
 func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
@@ -98,7 +98,7 @@ func emptyDir(dir string) (created bool, err error) {
 	}
 	for _, f := range files {
 		if f.Name() != "lost+found" {
-			return false, fmt.Errorf("%s: %w: %s is in it", dir, ErrNotEmpty, f.Name())
+			return false, fmt.Errorf("%s: %w: %s is in it", dir, ErrTargetNotEmpty, f.Name())
 		}
 	}
 	return false, nil
@@ -239,7 +239,7 @@ func (o *RestoreOptions) check(ctx context.Context, m *BackupManifest) (r *Resto
 		return nil, h, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := checkTables(db); err != nil {
+	if err := wholeTables(db); err != nil {
 		out.Addf("store", exchange.Broken, "%s", oneLine(err))
 	}
 	l, err := newLog(ctx, badgerView{db}, func() error { return nil })

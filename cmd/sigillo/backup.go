@@ -96,7 +96,7 @@ func backupError(err error) error {
 		return err
 	case errors.Is(err, ledger.ErrPart), errors.Is(err, ledger.ErrOtherHistory):
 		return &exitError{exitNegative, err}
-	case errors.Is(err, ledger.ErrNoBackup), errors.Is(err, ledger.ErrNotEmpty):
+	case errors.Is(err, ledger.ErrNoBackup), errors.Is(err, ledger.ErrTargetNotEmpty):
 		return &exitError{exitUsage, err}
 	}
 	return undetermined(err)
