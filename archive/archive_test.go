@@ -51,7 +51,7 @@ func TestMidnight(t *testing.T) {
 		t.Error("metadata of the second half have not the number of their own entry")
 	}
 	for _, p := range []*Package{one, two} {
-		v := check(t, p.Path, VerifyOptions{}, Indeterminate)
+		v := check(t, p.Path, VerifyOptions{}, exchange.Indeterminate)
 		if len(v.Findings) != 3 {
 			t.Errorf("%+v", v.Findings)
 		}
@@ -73,7 +73,7 @@ func TestErasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := check(t, p.Path, VerifyOptions{}, Indeterminate); p.Erased != 1 || v.Counts["erased"] != 1 || v.Counts["contents"] != 3 {
+	if v := check(t, p.Path, VerifyOptions{}, exchange.Indeterminate); p.Erased != 1 || v.Counts["erased"] != 1 || v.Counts["contents"] != 3 {
 		t.Errorf("%+v %+v", p, v)
 	}
 }
@@ -91,8 +91,8 @@ func TestUnknownEntries(t *testing.T) {
 			return errors.New("unknown key")
 		}
 		return nil
-	}}, Indeterminate)
-	if len(v.Findings) != 4 || !slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Check == CheckEntry }) {
+	}}, exchange.Indeterminate)
+	if len(v.Findings) != 4 || !slices.ContainsFunc(v.Findings, func(f exchange.Finding) bool { return f.Check == CheckEntry }) {
 		t.Errorf("%+v", v.Findings)
 	}
 	l.append(own, "novelty", "")
@@ -112,7 +112,7 @@ func (a anchorless) VerifyStamp(context.Context, []byte, []byte, time.Time) (tim
 }
 
 func (a anchorless) VerifySeal(context.Context, []byte, time.Time) SealReport {
-	return SealReport{Content: []byte("other"), Findings: []Finding{{Check: "seal-trust", Severity: SeverityIndeterminate, Detail: "no root"}}}
+	return SealReport{Content: []byte("other"), Findings: []exchange.Finding{{Check: "seal-trust", Severity: exchange.Indeterminate, Detail: "no root"}}}
 }
 
 // Without a trust anchor nothing is called true or false for it; what needs none is still checked.
@@ -123,19 +123,19 @@ func TestAnchorsAndClocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := anchorless{err: fmt.Errorf("no chain: %w", ErrNoAnchor)}
-	if v := check(t, p.Path, VerifyOptions{Stamp: missing}, Indeterminate); v.Assurance != "self" || len(v.Findings) != 3 {
+	if v := check(t, p.Path, VerifyOptions{Stamp: missing}, exchange.Indeterminate); v.Assurance != "self" || len(v.Findings) != 3 {
 		t.Errorf("%+v", v)
 	}
-	if v := check(t, p.Path, VerifyOptions{Stamp: missing, Seal: missing}, Broken); v.Findings[0].Check != CheckSealedIndex {
+	if v := check(t, p.Path, VerifyOptions{Stamp: missing, Seal: missing}, exchange.Broken); v.Findings[0].Check != CheckSealedIndex {
 		t.Errorf("%+v", v)
 	}
 	early := anchorless{at: l.clock.Add(-time.Hour)}
-	v := check(t, p.Path, VerifyOptions{Stamp: early}, Indeterminate)
-	if !slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Check == CheckCheckpointTSA && f.Severity == SeverityNote }) || !strings.HasPrefix(v.Assurance, "timestamped(") {
+	v := check(t, p.Path, VerifyOptions{Stamp: early}, exchange.Indeterminate)
+	if !slices.ContainsFunc(v.Findings, func(f exchange.Finding) bool { return f.Check == CheckCheckpointTSA && f.Severity == exchange.Remark }) || !strings.HasPrefix(v.Assurance, "timestamped(") {
 		t.Errorf("%+v", v)
 	}
 	t.Setenv("PATH", "")
-	if v := check(t, p.Path, VerifyOptions{}, Indeterminate); v.Counts["schema_not_checked"] != 9 {
+	if v := check(t, p.Path, VerifyOptions{}, exchange.Indeterminate); v.Counts["schema_not_checked"] != 9 {
 		t.Errorf("without xmllint: %+v", v.Counts)
 	}
 }
@@ -177,7 +177,7 @@ func TestHostileZip(t *testing.T) {
 			if err := errors.Join(add(w), w.Close(), out.Close(), r.Close()); err != nil {
 				t.Fatal(err)
 			}
-			v := check(t, path, VerifyOptions{}, Broken)
+			v := check(t, path, VerifyOptions{}, exchange.Broken)
 			if f := v.Findings[0]; len(v.Findings) > 5 || f.Check != CheckLayout && f.Check != CheckManifest && f.Check != CheckBag {
 				t.Errorf("%+v", v.Findings)
 			}
@@ -188,7 +188,7 @@ func TestHostileZip(t *testing.T) {
 	if err := os.WriteFile(cut, data[:len(data)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check(t, cut, VerifyOptions{}, Broken)
+	check(t, cut, VerifyOptions{}, exchange.Broken)
 	if _, err := Verify(context.Background(), filepath.Join(t.TempDir(), "absent"), VerifyOptions{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent path: %v", err)
 	}

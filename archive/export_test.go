@@ -90,7 +90,7 @@ func stockTools(t *testing.T, a *authority, dir, xsd string, full bool) string {
 
 func hooks(a *authority) VerifyOptions { return VerifyOptions{Seal: a, Stamp: a} }
 
-func check(t testing.TB, path string, opt VerifyOptions, want string) *Verdict {
+func check(t testing.TB, path string, opt VerifyOptions, want string) *exchange.Verdict {
 	t.Helper()
 	v, err := Verify(context.Background(), path, opt)
 	if err != nil {
@@ -137,16 +137,16 @@ func TestPackageJudgedByStockTools(t *testing.T) {
 				t.Errorf("%d metadata files", len(metadata))
 			}
 			run(t, "xmllint", append([]string{"--nonet", "--noout", "--schema", filepath.Join(shared, "agid-xsd", root+".xsd")}, metadata...)...)
-			v := check(t, p.Path, hooks(a), Intact)
-			if len(v.Findings) != 0 || !strings.HasPrefix(v.Assurance, "timestamped(") || v.Counts["contents"] != p.Messages || v.Counts["schema_checked"] != 9 {
+			v := check(t, p.Path, hooks(a), exchange.Intact)
+			if len(v.Findings) != 0 || !strings.HasPrefix(v.Assurance, "timestamped(") || v.Counts["contents"] != int64(p.Messages) || v.Counts["schema_checked"] != 9 {
 				t.Errorf("%+v", v)
 			}
 			zip, err := Zip(context.Background(), p.Path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, zip, hooks(a), Intact)
-			if v := check(t, zip, VerifyOptions{}, Indeterminate); v.Assurance != "self" || len(v.Findings) != 3 {
+			check(t, zip, hooks(a), exchange.Intact)
+			if v := check(t, zip, VerifyOptions{}, exchange.Indeterminate); v.Assurance != "self" || len(v.Findings) != 3 {
 				t.Errorf("without anchors: %+v", v)
 			}
 		})

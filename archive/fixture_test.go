@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sigillo/internal/exchange"
 )
 
 // authority is a small PKI on disk for openssl: root, intermediate, a seal and a time-stamp authority.
@@ -241,7 +243,7 @@ func (a *authority) VerifySeal(ctx context.Context, p7m []byte, at time.Time) Se
 	err := a.openssl(ctx, "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-in", "judge.p7m", "-CAfile", a.roots, "-purpose", "any",
 		"-attime", big.NewInt(at.Unix()).String(), "-crl_check_all", "-out", "judge.verified")
 	if err != nil {
-		report.Findings = []Finding{{Check: CheckSeal, Severity: SeverityBroken, Detail: err.Error()}}
+		report.Findings = []exchange.Finding{{Check: CheckSeal, Severity: exchange.Broken, Detail: err.Error()}}
 	}
 	return report
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigillo/internal/exchange"
 )
 
 // What parses has the meaning that any JSON reader sees, and one line.
@@ -119,7 +121,7 @@ func FuzzVerifyZip(f *testing.F) {
 		}
 		t.Setenv("PATH", "") // no xmllint: thousands of processes prove nothing here
 		v, err := Verify(context.Background(), path, VerifyOptions{})
-		if err == nil && v.Verdict == Intact {
+		if err == nil && v.Verdict == exchange.Intact {
 			t.Errorf("%+v", v)
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sigillo/internal/exchange"
 )
 
 // forger is a package that a test changes, as far up as the test says: an insider may hold the seal itself.
@@ -264,15 +266,15 @@ func TestMutations(t *testing.T) {
 	t.Run("none but sealed again", func(t *testing.T) {
 		f := copyPackage(t, a, p.Path)
 		f.reseal()
-		check(t, f.dir, hooks(a), Intact)
+		check(t, f.dir, hooks(a), exchange.Intact)
 	})
 	for _, m := range mutations {
 		t.Run(strings.NewReplacer(" ", "-", ",", "").Replace(m.name), func(t *testing.T) {
 			f := copyPackage(t, a, p.Path)
 			m.change(f)
-			v := check(t, f.dir, hooks(a), Broken)
+			v := check(t, f.dir, hooks(a), exchange.Broken)
 			for _, want := range m.checks {
-				if !slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Check == want && f.Severity == SeverityBroken }) {
+				if !slices.ContainsFunc(v.Findings, func(f exchange.Finding) bool { return f.Check == want && f.Severity == exchange.Broken }) {
 					t.Errorf("%s is not among the findings: %+v", want, v.Findings)
 				}
 			}
@@ -290,13 +292,13 @@ func TestMutations(t *testing.T) {
 	t.Run("known-key", func(t *testing.T) {
 		opt := hooks(a)
 		opt.VKey = l.vkey()
-		check(t, p.Path, opt, Intact)
+		check(t, p.Path, opt, exchange.Intact)
 		other := newLedger()
 		other.key[0] ^= 1
 		other.key = append([]byte{}, other.key...)
 		copy(other.key[32:], bytes.Repeat([]byte{7}, 32))
 		opt.VKey = other.vkey()
-		check(t, p.Path, opt, Broken)
+		check(t, p.Path, opt, exchange.Broken)
 	})
 }
 
@@ -306,7 +308,7 @@ func TestEveryRequiredFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v := check(t, p.Path, VerifyOptions{}, Indeterminate); v.Counts["exchanges"] != 8 {
+	if v := check(t, p.Path, VerifyOptions{}, exchange.Indeterminate); v.Counts["exchanges"] != 8 {
 		t.Errorf("%+v", v)
 	}
 	for _, name := range append(slices.Clone(required), first+"request.salt", first+"request.head", first+"exchange.json", "data/metadata/000000000001.xml") {
@@ -314,8 +316,8 @@ func TestEveryRequiredFile(t *testing.T) {
 		if err := os.Rename(filepath.Join(p.Path, name), moved); err != nil {
 			t.Fatal(err)
 		}
-		v := check(t, p.Path, VerifyOptions{}, Broken)
-		if !slices.ContainsFunc(v.Findings, func(f Finding) bool { return strings.Contains(f.Detail, "missing") }) {
+		v := check(t, p.Path, VerifyOptions{}, exchange.Broken)
+		if !slices.ContainsFunc(v.Findings, func(f exchange.Finding) bool { return strings.Contains(f.Detail, "missing") }) {
 			t.Errorf("%s: %+v", name, v.Findings)
 		}
 		if err := os.Rename(moved, filepath.Join(p.Path, name)); err != nil {

@@ -71,9 +71,9 @@ type Stamper interface {
 
 // SealReport is what a seal says.
 type SealReport struct {
-	Content  []byte    // what was sealed; also when Findings are not empty, where it could be read
-	Signer   string    // subject of the sealing certificate
-	Findings []Finding // all that is wrong or could not be checked; empty: the seal holds
+	Content  []byte             // what was sealed; also when Findings are not empty, where it could be read
+	Signer   string             // subject of the sealing certificate
+	Findings []exchange.Finding // all that is wrong or could not be checked; empty: the seal holds
 }
 
 // SealVerifier checks an attached seal as of a time; a zero time means now.

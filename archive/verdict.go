@@ -4,29 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-)
 
-// The verdicts (docs/formats.md, section 10).
-const (
-	Intact        = "intact"
-	Broken        = "broken"
-	Indeterminate = "indeterminate" // something outside the package was missing to tell
+	"sigillo/internal/exchange"
 )
-
-// Severities of findings: a broken or indeterminate finding decides the verdict, a note does not.
-const (
-	SeverityBroken        = Broken
-	SeverityIndeterminate = Indeterminate
-	SeverityNote          = "note"
-)
-
-// Finding is one negative result.
-type Finding struct {
-	Check    string  `json:"check"` // one of the Check constants, or the seal verifier's own
-	Severity string  `json:"severity"`
-	Entry    *uint64 `json:"entry,omitempty"` // number in the log, where the finding is about one entry
-	Detail   string  `json:"detail"`
-}
 
 // The checks, in the order in which Verify makes them.
 const (
@@ -51,58 +31,38 @@ const (
 	CheckSchema        = "schema"          // XML valid under its schema
 )
 
-// Verdict is what Verify says about a package.
-type Verdict struct {
-	Verdict   string         `json:"verdict"`
-	Assurance string         `json:"assurance"` // "self" or "timestamped(size, time)"
-	Findings  []Finding      `json:"findings"`
-	Counts    map[string]int `json:"counts"`
-
-	decided map[string]bool // severities that occurred
-}
-
-func newVerdict() *Verdict {
-	return &Verdict{Findings: []Finding{}, Counts: map[string]int{}, Assurance: "self", decided: map[string]bool{}}
-}
-
 // add files a finding. A hostile package cannot make more than maxFindings of them; the rest is counted.
-func (v *Verdict) add(f Finding) {
-	v.decided[f.Severity] = true
-	if len(v.Findings) >= maxFindings {
+func (v *verifier) add(f exchange.Finding) {
+	v.Add(f)
+	if len(v.Findings) > maxFindings {
+		v.Findings = v.Findings[:maxFindings]
 		v.Counts["findings_left_off"]++
-		return
 	}
-	v.Findings = append(v.Findings, f)
 }
 
 const maxFindings = 10000
 
-func (v *Verdict) broken(check, format string, args ...any) {
-	v.add(Finding{Check: check, Severity: SeverityBroken, Detail: fmt.Sprintf(format, args...)})
+func (v *verifier) broken(check, format string, args ...any) {
+	v.add(exchange.Finding{Check: check, Severity: exchange.Broken, Detail: fmt.Sprintf(format, args...)})
 }
 
-func (v *Verdict) brokenEntry(check string, n uint64, format string, args ...any) {
-	v.add(Finding{Check: check, Severity: SeverityBroken, Entry: &n, Detail: fmt.Sprintf(format, args...)})
+func (v *verifier) brokenEntry(check string, n uint64, format string, args ...any) {
+	v.add(exchange.Finding{Check: check, Severity: exchange.Broken, Entry: &n, Detail: fmt.Sprintf(format, args...)})
 }
 
-func (v *Verdict) unsure(check, format string, args ...any) {
-	v.add(Finding{Check: check, Severity: SeverityIndeterminate, Detail: fmt.Sprintf(format, args...)})
+func (v *verifier) unsure(check, format string, args ...any) {
+	v.add(exchange.Finding{Check: check, Severity: exchange.Indeterminate, Detail: fmt.Sprintf(format, args...)})
 }
 
-func (v *Verdict) note(check, format string, args ...any) {
-	v.add(Finding{Check: check, Severity: SeverityNote, Detail: fmt.Sprintf(format, args...)})
+func (v *verifier) note(check, format string, args ...any) {
+	v.add(exchange.Finding{Check: check, Severity: exchange.Remark, Detail: fmt.Sprintf(format, args...)})
 }
 
-// conclude draws the verdict from the findings.
-func (v *Verdict) conclude() {
-	rank := map[string]int{SeverityBroken: 0, SeverityIndeterminate: 1, SeverityNote: 2}
-	slices.SortStableFunc(v.Findings, func(a, b Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
-	switch {
-	case v.decided[SeverityBroken]:
-		v.Verdict, v.Assurance = Broken, "self" // a token over what is broken assures nothing
-	case v.decided[SeverityIndeterminate]:
-		v.Verdict = Indeterminate
-	default:
-		v.Verdict = Intact
+// conclude puts what decides the verdict first.
+func (v *verifier) conclude() {
+	rank := map[string]int{exchange.Broken: 0, exchange.Indeterminate: 1, exchange.Remark: 2}
+	slices.SortStableFunc(v.Findings, func(a, b exchange.Finding) int { return cmp.Compare(rank[a.Severity], rank[b.Severity]) })
+	if v.Verdict.Verdict == exchange.Broken {
+		v.Assurance = "self" // a token over what is broken assures nothing
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"sigillo/internal/exchange"
 )
 
 // VerifyOptions says what a package is judged against besides itself. Trust anchors live in Seal and Stamp.
@@ -30,8 +32,8 @@ type VerifyOptions struct {
 // error is one of reading (path, context, options); whatever is wrong with the package is a finding. It reads
 // nothing outside the package, keeps index, segment and a list of the files in memory, and runs xmllint where there is one; where
 // there is none, counts say how many files were not held against their schema.
-func Verify(ctx context.Context, path string, opt VerifyOptions) (*Verdict, error) {
-	v := &verifier{opt: opt, Verdict: newVerdict(), sums: map[string]bagFile{}}
+func Verify(ctx context.Context, path string, opt VerifyOptions) (*exchange.Verdict, error) {
+	v := &verifier{opt: opt, Verdict: exchange.NewVerdict(), sums: map[string]bagFile{}}
 	var err error
 	v.bundle, err = openBundle(path, func(format string, args ...any) { v.broken(CheckLayout, format, args...) })
 	if err != nil {
@@ -59,7 +61,7 @@ func Verify(ctx context.Context, path string, opt VerifyOptions) (*Verdict, erro
 
 // verifier holds what one step of Verify learns for the next ones.
 type verifier struct {
-	*Verdict
+	*exchange.Verdict
 	opt    VerifyOptions
 	bundle *bundle
 	sums   map[string]bagFile // of every file, as read
@@ -100,7 +102,7 @@ func (v *verifier) layout(ctx context.Context) error {
 			v.note(CheckLayout, "%s is beside the package: nothing vouches for it", f.name)
 		}
 	}
-	v.Counts["files"] = len(v.sums)
+	v.Counts["files"] = int64(len(v.sums))
 	for _, name := range required {
 		if _, ok := v.sums[name]; !ok {
 			v.broken(CheckLayout, "%s is missing", name)

@@ -109,7 +109,7 @@ func (v *verifier) contents(ctx context.Context) error {
 		v.complete(v.dirs[n])
 		v.exchange(n, v.dirs[n])
 	}
-	v.Counts["exchanges"] = len(v.dirs)
+	v.Counts["exchanges"] = int64(len(v.dirs))
 	return nil
 }
 

@@ -74,7 +74,7 @@ func (v *verifier) segment(ctx context.Context) error {
 	if err != nil {
 		v.broken(CheckOwnChain, "data/ledger/segment.jsonl: %v", err)
 	}
-	v.Counts["entries"] = len(v.entries)
+	v.Counts["entries"] = int64(len(v.entries))
 	if len(v.entries) == 0 {
 		v.broken(CheckOwnChain, "data/ledger/segment.jsonl has no entries")
 		return nil

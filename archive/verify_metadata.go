@@ -126,7 +126,7 @@ func (v *verifier) schemas(ctx context.Context) error {
 	tool, err := exec.LookPath("xmllint")
 	if err != nil {
 		for _, files := range v.lintable {
-			v.Counts["schema_not_checked"] += len(files)
+			v.Counts["schema_not_checked"] += int64(len(files))
 		}
 		return nil
 	}
@@ -180,7 +180,7 @@ func (v *verifier) lint(ctx context.Context, tool, tmp, schema string, files []s
 	if err != nil && !errors.As(err, &exit) {
 		return fmt.Errorf("xmllint: %w", err)
 	}
-	v.Counts["schema_checked"] += len(files)
+	v.Counts["schema_checked"] += int64(len(files))
 	if err == nil {
 		return nil
 	}

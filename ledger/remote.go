@@ -81,6 +81,9 @@ func (r *Remote) do(ctx context.Context, method, url string, body io.Reader) (*h
 	if resp.StatusCode == http.StatusNotImplemented {
 		err = ErrNoStamper
 	}
+	if resp.StatusCode == http.StatusConflict {
+		err = ErrOtherHistory
+	}
 	return nil, errors.Join(err, resp.Body.Close())
 }
 

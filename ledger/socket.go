@@ -31,6 +31,9 @@ type Socket struct {
 	server *http.Server
 	done   chan error
 
+	stopping context.Context // ends long answers
+	stop     context.CancelFunc
+
 	release func() error // of the path, after the listener has removed it
 }
 
@@ -59,9 +62,11 @@ func (l *Ledger) ListenSocket() (*Socket, error) {
 		return nil, errors.Join(err, ln.Close(), release())
 	}
 	s := &Socket{l: l, done: make(chan error, 1), release: release}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /get", s.get)
 	mux.HandleFunc("GET /scan", s.scan)
+	mux.HandleFunc("GET /backup", s.backup)
 	mux.HandleFunc("POST /append", s.append)
 	mux.HandleFunc("POST /stamp", s.stamp)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
@@ -69,8 +74,10 @@ func (l *Ledger) ListenSocket() (*Socket, error) {
 	return s, nil
 }
 
-// Close stops serving, waits for requests in progress until ctx ends, and removes the socket.
+// Close stops serving, waits for requests in progress until ctx ends (a backup is broken off), and removes
+// the socket.
 func (s *Socket) Close(ctx context.Context) error {
+	s.stop()
 	err := s.server.Shutdown(ctx)
 	if serr := <-s.done; !errors.Is(serr, http.ErrServerClosed) {
 		err = errors.Join(err, serr)

@@ -72,19 +72,7 @@ func checkPackageWith(ctx context.Context, path, trust, intermediates string, o 
 	}
 	o.Seal, o.Stamp = t, t
 	o.Entry = func(line []byte) error { _, err := ledger.DecodeEntry(line); return err }
-	v, err := archive.Verify(ctx, path, o)
-	if err != nil {
-		return nil, err
-	}
-	out := exchange.NewVerdict()
-	out.Assurance = v.Assurance
-	for _, f := range v.Findings {
-		out.Add(exchange.Finding(f))
-	}
-	for name, n := range v.Counts {
-		out.Counts[name] = int64(n)
-	}
-	return out, nil
+	return archive.Verify(ctx, path, o)
 }
 
 // sealTrust judges seals and tokens against trust anchors.
@@ -104,7 +92,7 @@ func (t sealTrust) VerifySeal(_ context.Context, p7m []byte, at time.Time) archi
 		if len(t.roots) == 0 && untrusted[f.Check] {
 			severity = exchange.Indeterminate
 		}
-		out.Findings = append(out.Findings, archive.Finding{Check: string(f.Check), Severity: severity, Detail: f.Err.Error()})
+		out.Findings = append(out.Findings, exchange.Finding{Check: string(f.Check), Severity: severity, Detail: f.Err.Error()})
 	}
 	return out
 }

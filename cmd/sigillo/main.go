@@ -51,6 +51,8 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" group:"engineer" help:"Show the whole product at work on this machine, with embedded parts."`
 	Config  configCommand  `cmd:"" group:"engineer" help:"Print an example configuration, or check one."`
 	Version versionCommand `cmd:"" group:"engineer" help:"Print version and build."`
+	Backup  backupCommand  `cmd:"" group:"engineer" help:"Back the ledger up, or check a backup."`
+	Restore restoreCommand `cmd:"" group:"engineer" help:"Restore a backup into an empty directory, and check what came out."`
 
 	Verify  verifyCommand  `cmd:"" group:"officer" help:"Verify the ledger: nothing changed, nothing missing."`
 	Search  searchCommand  `cmd:"" group:"officer" help:"Find exchanges by id, operation, participant, outcome, business key or time."`
