@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -38,6 +37,9 @@ type backupSource interface {
 type snapshot struct{ txn *badger.Txn }
 
 func (s snapshot) Get(_ context.Context, key []byte) ([]byte, error) {
+	if n, ok := entryNumber(key); ok {
+		return entryOf(s.txn, n)
+	}
 	item, err := s.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, ErrNotFound
@@ -106,7 +108,7 @@ func openPart(ctx context.Context, db *badger.DB, from backupBase) (p *partSourc
 	}
 	p.header = PartHeader{Origin: genesis.Genesis.Origin, Time: head.Time, Since: from.Since, Until: p.txn.ReadTs(),
 		Size: head.Size, Last: head.Last, Root: head.Root, Checkpoint: string(note), Whole: shrinking}
-	newest, err := p.txn.Get(entryKey(head.Size - 1))
+	newest, err := p.txn.Get(entryKey(head.Size - 1)) // the last of its run
 	if err != nil {
 		return nil, fmt.Errorf("reading entry %d: %w", head.Size-1, err)
 	}
@@ -139,7 +141,9 @@ func (p *partSource) goesOn() error {
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", p.from.Size-1, err)
 	}
-	if item.Version() != p.from.At || EntryHash(b) != p.from.Last {
+	last := Hash{}
+	err = splitRun(p.from.Size-1, b, func(_ uint64, entry []byte) error { last = EntryHash(entry); return nil })
+	if err != nil || item.Version() != p.from.At || last != p.from.Last {
 		return ErrOtherHistory
 	}
 	return nil
@@ -195,7 +199,7 @@ func (p *partSource) records(ctx context.Context, out *partWriter, o badger.Iter
 			continue
 		}
 		if key[0] == tableEntry {
-			chain.entry(&out.counts, key, value)
+			chain.run(&out.counts, key, value)
 		}
 		if err := out.set(key, item.Version(), value); err != nil {
 			return err
@@ -228,18 +232,24 @@ type chainCheck struct {
 	prev Hash
 }
 
-func (c *chainCheck) entry(counts *PartCounts, key, entry []byte) {
-	if len(key) != len(entryKey(0)) {
+func (c *chainCheck) run(counts *PartCounts, key, run []byte) {
+	last, ok := entryNumber(key)
+	if !ok {
 		counts.damage("key %x is no entry's", key)
 		return
 	}
-	n := binary.BigEndian.Uint64(key[1:])
-	if n != c.next {
-		counts.damage("where entry %d comes next there is entry %d", c.next, n)
-	} else if !bytes.HasPrefix(entry, fmt.Appendf(nil, `{"v":1,"n":%d,"prev":"%s"`, n, c.prev)) {
-		counts.damage("entry %d does not follow the one before it", n)
+	err := splitRun(last, run, func(n uint64, entry []byte) error {
+		if n != c.next {
+			counts.damage("where entry %d comes next there is entry %d", c.next, n)
+		} else if !bytes.HasPrefix(entry, fmt.Appendf(nil, `{"v":1,"n":%d,"prev":"%s"`, n, c.prev)) {
+			counts.damage("entry %d does not follow the one before it", n)
+		}
+		c.next, c.prev = n+1, EntryHash(entry)
+		return nil
+	})
+	if err != nil {
+		counts.damage("entries up to %d: %v", last, err)
 	}
-	c.next, c.prev = n+1, EntryHash(entry)
 }
 
 func (c *chainCheck) end(counts *PartCounts, h PartHeader) {
@@ -315,7 +325,7 @@ type givingWay struct {
 }
 
 func (g *givingWay) Write(b []byte) (int, error) {
-	if len(g.l.queue) > 0 {
+	if len(g.l.seq.queue) > 0 {
 		rest := time.NewTimer(min(3*time.Since(g.since), time.Second))
 		select {
 		case <-rest.C:

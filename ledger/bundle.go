@@ -11,7 +11,7 @@ import (
 const maxBundle = tileWidth * (2 + MaxEntry)
 
 // readResource gives the bytes of a tile or an entry bundle, full or partial, computed from what is
-// stored: at most 256 records are read. The caller has checked that it lies within a signed size.
+// stored: at most 256 entries or tiles are read. The caller has checked that it lies within a signed size.
 func readResource(ctx context.Context, v View, r tileRef) ([]byte, error) {
 	if r.entries {
 		return readBundle(ctx, v, r.n, r.width)
@@ -23,12 +23,12 @@ func readResource(ctx context.Context, v View, r tileRef) ([]byte, error) {
 	if r.width == tileWidth || !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
+	hs, err := tileHashes(ctx, v, r.level, r.n, uint64(r.width))
+	if err != nil {
+		return nil, err
+	}
 	out := make([]byte, 0, 32*r.width)
-	for i := range uint64(r.width) {
-		h, err := subtreeHash(ctx, v, r.level, r.n*tileWidth+i)
-		if err != nil {
-			return nil, err
-		}
+	for _, h := range hs {
 		out = append(out, h[:]...)
 	}
 	return out, nil
@@ -38,26 +38,15 @@ func readResource(ctx context.Context, v View, r tileRef) ([]byte, error) {
 // big-endian, and its bytes (C2SP tlog-tiles).
 func readBundle(ctx context.Context, v View, n uint64, width int) ([]byte, error) {
 	var out []byte
-	next, end := n*tileWidth, n*tileWidth+uint64(width)
-	err := v.Scan(ctx, []byte{tableEntry}, entryKey(next), func(key, value []byte) error {
-		if next == end {
-			return errStop
+	err := scanEntries(ctx, v, n*tileWidth, n*tileWidth+uint64(width), func(n uint64, entry []byte) error {
+		if len(entry) > MaxEntry {
+			return fmt.Errorf("entry %d has %d bytes, more than a bundle can hold", n, len(entry))
 		}
-		if string(key) != string(entryKey(next)) {
-			return fmt.Errorf("entry %d is missing", next)
-		}
-		if len(value) > MaxEntry {
-			return fmt.Errorf("entry %d has %d bytes, more than a bundle can hold", next, len(value))
-		}
-		out = append(binary.BigEndian.AppendUint16(out, uint16(len(value))), value...)
-		next++
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(entry))), entry...)
 		return nil
 	})
-	if err != nil && !errors.Is(err, errStop) {
+	if err != nil {
 		return nil, fmt.Errorf("reading entry bundle %d: %w", n, err)
-	}
-	if next != end {
-		return nil, fmt.Errorf("reading entry bundle %d: entry %d is missing", n, next)
 	}
 	return out, nil
 }

@@ -87,24 +87,30 @@ func entryNumber(key []byte) (uint64, bool) {
 // entry finds one entry in its run.
 func (v badgerView) entry(n uint64) (value []byte, err error) {
 	err = v.db.View(func(txn *badger.Txn) error {
-		o := badger.DefaultIteratorOptions
-		o.Prefix, o.PrefetchValues = []byte{tableEntry}, false
-		it := txn.NewIterator(o)
-		defer it.Close()
-		if it.Seek(entryKey(n)); !it.Valid() {
-			return ErrNotFound
-		}
-		last, ok := entryNumber(it.Item().Key())
-		if !ok {
-			return errRun
-		}
-		return it.Item().Value(func(run []byte) error {
-			return splitRun(last, run, func(k uint64, entry []byte) error {
-				if k == n {
-					value = append([]byte{}, entry...)
-				}
-				return nil
-			})
+		value, err = entryOf(txn, n)
+		return err
+	})
+	return value, err
+}
+
+func entryOf(txn *badger.Txn, n uint64) (value []byte, err error) {
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchValues = []byte{tableEntry}, false
+	it := txn.NewIterator(o)
+	defer it.Close()
+	if it.Seek(entryKey(n)); !it.Valid() {
+		return nil, ErrNotFound
+	}
+	last, ok := entryNumber(it.Item().Key())
+	if !ok {
+		return nil, errRun
+	}
+	err = it.Item().Value(func(run []byte) error {
+		return splitRun(last, run, func(k uint64, entry []byte) error {
+			if k == n {
+				value = append([]byte{}, entry...)
+			}
+			return nil
 		})
 	})
 	if err == nil && value == nil {

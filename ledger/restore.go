@@ -299,10 +299,9 @@ func (o *RestoreOptions) checkLog(ctx context.Context, l *Log, newest PartInfo, 
 		out.Add(f)
 	}
 	out.Assurance, out.Counts = verdict.Assurance, verdict.Counts
-	open := int64(0)
-	err = l.Scan(ctx, []byte{tableOpen}, nil, func(_, _ []byte) error { open++; return nil })
-	if err == nil && open != out.Counts["open_exchanges"] {
-		out.Addf("open", exchange.Broken, "%d exchanges are open by the entries, %d by the table that recovery works from", out.Counts["open_exchanges"], open)
+	open, err := loadOpen(ctx, l, h)
+	if n := int64(len(open.at)); err == nil && n != out.Counts["open_exchanges"] {
+		out.Addf("open", exchange.Broken, "%d exchanges are open by the entries, %d by the number that recovery starts from", out.Counts["open_exchanges"], n)
 	}
 	return err
 }

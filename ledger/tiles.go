@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -76,12 +77,11 @@ func loadEdge(ctx context.Context, v View, size uint64) (edge, error) {
 	for l := uint(0); size>>(8*l) > 0; l++ {
 		width := size >> (8 * l)
 		hs := make([]Hash, 0, tileWidth)
-		for i := width &^ (tileWidth - 1); i < width; i++ {
-			h, err := subtreeHash(ctx, v, l, i)
-			if err != nil {
+		if rest := width % tileWidth; rest > 0 {
+			var err error
+			if hs, err = tileHashes(ctx, v, l, width/tileWidth, rest); err != nil {
 				return edge{}, err
 			}
-			hs = append(hs, h)
 		}
 		e.levels = append(e.levels, hs)
 	}
@@ -117,38 +117,80 @@ func readTile(ctx context.Context, v View, l uint, n uint64) ([]byte, error) {
 
 // nodes reads subtree hashes of a log of the given size through its tiles.
 func nodes(ctx context.Context, v View, size uint64) nodeReader {
-	cache := map[string][]byte{}
+	cache := map[string][]Hash{}
 	return func(level uint, i uint64) (Hash, error) {
 		l, within := level/8, level%8
 		first := i << within // index of the first hash of tile level l under the node
 		n, from, count := first/tileWidth, first%tileWidth, uint64(1)<<within
-		hs := make([]Hash, count)
-		if (n+1)*tileWidth <= size>>(8*l) {
-			key := string(tileKey(l, n))
-			t, ok := cache[key]
-			if !ok {
-				var err error
-				if t, err = readTile(ctx, v, l, n); err != nil {
-					return Hash{}, err
-				}
-				if len(cache) < 64 {
-					cache[key] = t
-				}
-			}
-			for j := range hs {
-				copy(hs[j][:], t[32*(from+uint64(j)):])
-			}
-			return foldHashes(hs), nil
-		}
-		for j := range hs {
-			h, err := subtreeHash(ctx, v, l, first+uint64(j))
-			if err != nil {
+		key := string(tileKey(l, n))
+		all, ok := cache[key]
+		if !ok {
+			var err error
+			if all, err = tileHashes(ctx, v, l, n, min(tileWidth, size>>(8*l)-n*tileWidth)); err != nil {
 				return Hash{}, err
 			}
-			hs[j] = h
+			if len(cache) < 64 {
+				cache[key] = all
+			}
 		}
-		return foldHashes(hs), nil
+		if uint64(len(all)) < from+count {
+			return Hash{}, fmt.Errorf("tile %d/%d has %d hashes where %d are needed", l, n, len(all), from+count)
+		}
+		return foldHashes(append([]Hash(nil), all[from:from+count]...)), nil
 	}
+}
+
+// tileHashes gives the first width hashes of tile n of level l: a full tile is stored, the others are computed.
+func tileHashes(ctx context.Context, v View, l uint, n, width uint64) ([]Hash, error) {
+	hs := make([]Hash, 0, tileWidth)
+	if width == tileWidth {
+		t, err := readTile(ctx, v, l, n)
+		if err != nil {
+			return nil, err
+		}
+		for j := range tileWidth {
+			hs = append(hs, Hash(t[32*j:]))
+		}
+		return hs, nil
+	}
+	first := n * tileWidth
+	if l > 0 {
+		for i := first; i < first+width; i++ {
+			h, err := subtreeHash(ctx, v, l, i)
+			if err != nil {
+				return nil, err
+			}
+			hs = append(hs, h)
+		}
+		return hs, nil
+	}
+	err := scanEntries(ctx, v, first, first+width, func(_ uint64, entry []byte) error {
+		hs = append(hs, leafHash(entry))
+		return nil
+	})
+	return hs, err
+}
+
+// scanEntries calls fn for the entries from first to below end; it fails where one is missing.
+func scanEntries(ctx context.Context, v View, first, end uint64, fn func(n uint64, entry []byte) error) error {
+	next := first
+	err := v.Scan(ctx, []byte{tableEntry}, entryKey(first), func(key, entry []byte) error {
+		if next == end {
+			return errStop
+		}
+		if n, ok := entryNumber(key); !ok || n != next {
+			return fmt.Errorf("reading entry %d: %w", next, ErrNotFound)
+		}
+		next++
+		return fn(next-1, entry)
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return err
+	}
+	if next < end {
+		return fmt.Errorf("reading entry %d: %w", next, ErrNotFound)
+	}
+	return nil
 }
 
 // InclusionProof is the audit path of entry n in the tree of the given size (RFC 6962, 2.1.1).
