@@ -32,6 +32,7 @@ type Options struct {
 	PublicKeys  []PublicKey // for genesis; the checkpoint key must be among them
 	Stamper     Stamper     // nil: no time-stamp tokens
 	StampEvery  time.Duration
+	Witnesses   WitnessPolicy // zero: nobody cosigns
 
 	// DiskStop is the free space in bytes below which nothing is appended: Badger dies of SIGBUS on a
 	// full disk. 0 means the default: twice what its files may grow by before the next check.
