@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,90 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// BuildVault gives the path of the Vault test server (internal/testbed/vaultlab), built on first use and
-// kept in the user's cache under the digest of its sources. Processes that ask at once build it once.
+// BuildVault gives the path of the Vault test server.
 func BuildVault(ctx context.Context) (string, error) {
-	src, err := vaultSource()
-	if err != nil {
-		return "", err
-	}
-	digest, err := digestOfSources(src)
-	if err != nil {
-		return "", err
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "sigillo", "vaultlab", digest)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("waiting for another build of the Vault test server: %w", err)
-	}
-	bin := filepath.Join(dir, "vaultlab")
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
-	}
-	tmp := bin + ".tmp"
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", tmp, ".")
-	cmd.Dir = src
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the Vault test server: %w: %s", err, out)
-	}
-	return bin, os.Rename(tmp, bin)
-}
-
-// vaultSource finds internal/testbed/vaultlab from the working directory upwards.
-func vaultSource() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		src := filepath.Join(dir, "internal", "testbed", "vaultlab")
-		if _, err := os.Stat(filepath.Join(src, "go.mod")); err == nil {
-			return src, nil
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", errors.New("the sources of the Vault test server are not above the working directory")
-		}
-		dir = up
-	}
-}
-
-func digestOfSources(dir string) (string, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		return "", err
-	}
-	names = append(names, filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum"))
-	slices.Sort(names)
-	h := sha256.New()
-	for _, n := range names {
-		b, err := os.ReadFile(n)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%s %d\n", filepath.Base(n), len(b))
-		h.Write(b)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))[:32], nil
+	return Built(ctx, "internal/testbed/vaultlab", ".")
 }
 
 // Vault is a running Vault test server.
