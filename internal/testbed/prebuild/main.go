@@ -16,6 +16,8 @@ func main() {
 	defer stop()
 	for _, p := range []struct{ module, pkg string }{
 		{"internal/testbed/vaultlab", "."},
+		{"internal/testbed/witnesslab", "."},
+		{"internal/testbed/witnesslab", "./judge"},
 	} {
 		path, err := testbed.Built(ctx, p.module, p.pkg)
 		if err != nil {
