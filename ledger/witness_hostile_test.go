@@ -91,7 +91,7 @@ func TestHostileWitness(t *testing.T) {
 			conflict(w, old+"\n")
 		},
 		"another size each time": func(w http.ResponseWriter, _ *http.Request, _ string, _ []byte) {
-			conflict(w, fmt.Sprintf("%d\n", asked.Add(1)%2+1))
+			conflict(w, fmt.Sprintf("%d\n", asked.Add(1)%2))
 		},
 		"a size with a leading zero":  func(w http.ResponseWriter, _ *http.Request, _ string, _ []byte) { conflict(w, "01\n") },
 		"a conflict without size":     func(w http.ResponseWriter, _ *http.Request, _ string, _ []byte) { w.WriteHeader(http.StatusConflict) },
