@@ -85,7 +85,7 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 		return nil, openError(err)
 	}
 	if err := recordConfiguration(ctx, g.ledger, p.cfg.Digest(), engine.Digest()); err != nil {
-		return nil, undetermined(err)
+		return nil, openError(err)
 	}
 	if g.socket, err = g.ledger.ListenSocket(); err != nil {
 		return nil, undetermined(err)
