@@ -148,7 +148,7 @@ func runUntil(t *testing.T, config, want string) (line string) {
 	var all []string
 	in := bufio.NewScanner(stderr)
 	in.Buffer(nil, 1<<20)
-	for in.Scan() && line == "" {
+	for line == "" && in.Scan() {
 		all = append(all, in.Text())
 		if strings.Contains(in.Text(), want) {
 			line = in.Text()
