@@ -15,6 +15,7 @@ const (
 	tableClassKey   = 'w' // data key id           -> transit key name, wrapped data key  evidence (content)
 	tableReceipt    = 'r' // exchange              -> state, sealed receipt               evidence (receipt)
 	tableNote       = 'p' // size                  -> signed checkpoint                   evidence
+	tableCosign     = 'v' // size                  -> cosignatures of that checkpoint     evidence
 	tableStamp      = 'z' // size                  -> RFC 3161 query and reply            evidence
 	tableTile       = 't' // level n               -> full tile                           derived from entries
 	tableHead       = 'h' //                       -> head record                         derived
@@ -31,11 +32,12 @@ func numberKey(table byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{table}, n)
 }
 
-func entryKey(n uint64) []byte   { return numberKey(tableEntry, n) }
-func noteKey(size uint64) []byte { return numberKey(tableNote, size) }
-func stampKey(n uint64) []byte   { return numberKey(tableStamp, n) }
-func pendingKey(n uint64) []byte { return numberKey(tablePending, n) }
-func headKey() []byte            { return []byte{tableHead} }
+func entryKey(n uint64) []byte     { return numberKey(tableEntry, n) }
+func noteKey(size uint64) []byte   { return numberKey(tableNote, size) }
+func cosignKey(size uint64) []byte { return numberKey(tableCosign, size) }
+func stampKey(n uint64) []byte     { return numberKey(tableStamp, n) }
+func pendingKey(n uint64) []byte   { return numberKey(tablePending, n) }
+func headKey() []byte              { return []byte{tableHead} }
 
 func exchangeTableKey(table byte, x uuid.UUID) []byte { return append([]byte{table}, x[:]...) }
 

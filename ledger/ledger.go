@@ -34,6 +34,7 @@ type Options struct {
 	PublicKeys  []PublicKey // for genesis; the checkpoint key must be among them
 	Stamper     Stamper     // nil: no time-stamp tokens
 	StampEvery  time.Duration
+	Witnesses   WitnessPolicy // zero: nobody cosigns
 
 	// DiskStop is the free space in bytes below which nothing is appended: Badger dies of SIGBUS on a
 	// full disk. 0 means the default: twice what its files may grow by before the next check.
@@ -56,8 +57,8 @@ var ErrNoSpace = errors.New("too little free space on the ledger's disk")
 
 // Ledger is the one writer of a log. Its methods are safe for concurrent use.
 //
-// Its goroutines: the three stages of the sequencer, the notary's, and one that asks time stamps when
-// there is a Stamper. Close waits for all of them.
+// Its goroutines: the three stages of the sequencer; the notary's checkpoint signer, receipt signer and
+// cosigner; one that asks time stamps when there is a Stamper. Close waits for all of them.
 type Ledger struct {
 	opts  Options
 	log   *slog.Logger
@@ -284,5 +285,8 @@ func (l *Ledger) failedErr() error {
 func (l *Ledger) fail(err error) {
 	if l.failed.CompareAndSwap(nil, &err) {
 		l.log.Error("the ledger stopped", "error", err.Error())
+		if l.notary != nil {
+			l.notary.wake() // who waits for a signature learns it
+		}
 	}
 }

@@ -117,6 +117,13 @@ func (l *Ledger) Receipt(ctx context.Context, id exchange.ID) (string, error) {
 		select {
 		case <-p.done:
 			return p.compact, nil
+		case <-l.notary.stopped: // stopping, or the log is forked: at once instead of at ctx's end
+			select {
+			case <-p.done:
+				return p.compact, nil
+			default:
+			}
+			return "", fmt.Errorf("%w: %w", ErrPending, l.notary.ended())
 		case <-ctx.Done():
 			return "", fmt.Errorf("%w: %w", ErrPending, ctx.Err())
 		}

@@ -85,7 +85,7 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 		return nil, openError(err)
 	}
 	if err := recordConfiguration(ctx, g.ledger, p.cfg.Digest(), engine.Digest()); err != nil {
-		return nil, undetermined(err)
+		return nil, openError(err)
 	}
 	if g.socket, err = g.ledger.ListenSocket(); err != nil {
 		return nil, undetermined(err)
@@ -113,11 +113,11 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 	return g, nil
 }
 
-// openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged is
-// a verdict, anything else could not be told.
+// openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged,
+// or that contradicts its own checkpoints, is a verdict, anything else could not be told.
 func openError(err error) error {
 	var behind *ledger.BehindError
-	if errors.As(err, &behind) {
+	if errors.As(err, &behind) || errors.Is(err, ledger.ErrForked) {
 		return &exitError{exitNegative, err}
 	}
 	return undetermined(err)

@@ -18,6 +18,7 @@ type Config struct {
 	Server       Server        `yaml:"server"`
 	Policies     Policies      `yaml:"policies"`
 	Timestamp    Timestamp     `yaml:"timestamp"`
+	Witnesses    Witnesses     `yaml:"witnesses"`
 	Archive      Archive       `yaml:"archive"`
 
 	file   string

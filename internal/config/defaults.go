@@ -33,6 +33,7 @@ func (c *Config) setDefaults() {
 			fill(&p.AOOName, p.Name)
 		}
 	}
+	c.Witnesses.setDefaults()
 	c.setKeyDefaults()
 	for i := range c.Participants {
 		c.Participants[i].setDefaults()

@@ -80,6 +80,7 @@ func (v *validator) validate() {
 	v.between("server.idle", c.Server.Idle, time.Second, time.Hour)
 	v.between("server.shutdown_grace", c.Server.ShutdownGrace, time.Second, time.Hour)
 	v.timestamp()
+	v.witnesses()
 	v.archive()
 }
 

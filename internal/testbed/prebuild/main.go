@@ -18,6 +18,8 @@ func main() {
 		{"internal/testbed/vaultlab", "."},
 		{"internal/testbed/judges", "./tlogproof"},
 		{"internal/testbed/judges", "github.com/transparency-dev/tessera/cmd/fsck"},
+		{"internal/testbed/witnesslab", "."},
+		{"internal/testbed/witnesslab", "./judge"},
 	} {
 		path, err := testbed.Built(ctx, p.module, p.pkg)
 		if err != nil {
