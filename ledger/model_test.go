@@ -50,8 +50,17 @@ func (d *modelDisk) Get(_ context.Context, key []byte) ([]byte, error) {
 	return nil, ErrNotFound
 }
 
-func (d *modelDisk) Scan(context.Context, []byte, []byte, func(key, value []byte) error) error {
-	return errors.New("the sequencer does not scan")
+func (d *modelDisk) Scan(_ context.Context, prefix, from []byte, fn func(key, value []byte) error) error {
+	first, ok := entryNumber(from)
+	if !ok || string(prefix) != string([]byte{tableEntry}) {
+		return errors.New("the sequencer scans entries only")
+	}
+	for n := first; n < uint64(len(d.entries)); n++ {
+		if err := fn(entryKey(n), d.entries[n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *modelDisk) commit(writes []kv, deletes [][]byte) error {
