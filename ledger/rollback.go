@@ -147,59 +147,59 @@ func (b Rollback) look(ctx context.Context) (survived, lost LogHead, err error) 
 }
 
 // Accept checks that the two files are the words of two persons about exactly what is there now, sets
-// the directory aside (PastDir) and puts an empty one of the next epoch in its place. confirmed asks
+// the directory aside, to the path that it gives, and puts an empty one of the next epoch in its place. confirmed asks
 // Vault which token accessor (its SHA-256) confirmed a request there; nil: there is no Vault.
-func (b Rollback) Accept(ctx context.Context, reason, requestFile, confirmationFile string, confirmed func(context.Context, Hash) (Hash, error)) error {
+func (b Rollback) Accept(ctx context.Context, reason, requestFile, confirmationFile string, confirmed func(context.Context, Hash) (Hash, error)) (past string, err error) {
 	var a acceptance
 	asked, err := ReadRollback(requestFile, &a.Request)
 	if err != nil {
-		return fmt.Errorf("the request: %w", err)
+		return "", fmt.Errorf("the request: %w", err)
 	}
 	said, err := ReadRollback(confirmationFile, &a.Confirmation)
 	if err != nil {
-		return fmt.Errorf("the confirmation: %w", err)
+		return "", fmt.Errorf("the confirmation: %w", err)
 	}
 	digest, err := a.Request.Digest()
 	if err != nil {
-		return err
+		return "", err
 	}
 	switch r, c := a.Request, a.Confirmation; {
 	case c.Request != digest:
-		return errors.New("the confirmation is of another request")
+		return "", errors.New("the confirmation is of another request")
 	case r.V != 1 || c.V != 1:
-		return fmt.Errorf("the request or its confirmation: %w", ErrUnknown)
+		return "", fmt.Errorf("the request or its confirmation: %w", ErrUnknown)
 	case r.By.UID != asked || c.By.UID != said:
-		return fmt.Errorf("the files belong to uids %d and %d, their words to %d and %d: %w", asked, said, r.By.UID, c.By.UID, ErrSamePerson)
+		return "", fmt.Errorf("the files belong to uids %d and %d, their words to %d and %d: %w", asked, said, r.By.UID, c.By.UID, ErrSamePerson)
 	case r.Reason != reason:
-		return errors.New("the reason given is not the one that was confirmed")
+		return "", errors.New("the reason given is not the one that was confirmed")
 	}
 	if a.Proof, err = a.proof(ctx, digest, confirmed); err != nil {
-		return err
+		return "", err
 	}
 	record, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
-		return err
+		return "", err
 	}
 	record = append(record, '\n')
 	if _, err := os.Lstat(b.Dir); errors.Is(err, os.ErrNotExist) {
 		if left, err := readSmall(filepath.Join(nextDir(b.Dir), rollbackFileName), maxRollback); err == nil && bytes.Equal(left, record) {
 			if _, err := os.Lstat(PastDir(b.Dir, a.Request.Epoch)); err == nil {
-				return finishEpoch(b.Dir) // an earlier call ended between its two renames
+				return PastDir(b.Dir, a.Request.Epoch), finishEpoch(b.Dir) // an earlier call ended between its two renames
 			}
 		}
 	}
 	now, err := b.Ask(ctx, reason, a.Request.By, a.Request.Time)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if r := a.Request; now.Origin != r.Origin || now.Epoch != r.Epoch || now.Survived != r.Survived || now.Lost != r.Lost {
-		return fmt.Errorf("the request is of another state: %d of %d entries of %s then, %d of %d of %s now; ask and confirm again",
+		return "", fmt.Errorf("the request is of another state: %d of %d entries of %s then, %d of %d of %s now; ask and confirm again",
 			r.Survived.Size, r.Lost.Size, r.Origin, now.Survived.Size, now.Lost.Size, now.Origin)
 	}
 	if err := beginEpoch(b.Dir, a.Request.Epoch, record); err != nil {
-		return fmt.Errorf("setting the old ledger aside: %w", err)
+		return "", fmt.Errorf("setting the old ledger aside: %w", err)
 	}
-	return nil
+	return PastDir(b.Dir, a.Request.Epoch), nil
 }
 
 // proof tells how the two persons are known to be two.

@@ -18,3 +18,11 @@ path "sigillo-class/hmac/+/sha2-256"     { capabilities = ["update"] }
 
 # Receipts that are not signed yet, after a restart.
 path "sigillo-class/decrypt/r-*" { capabilities = ["update"] }
+
+# The anchor: the newest signed checkpoint, one record for each log, outside the ledger. It is written by
+# check-and-set and never deleted: no right on delete/, destroy/, undelete/ or metadata/. Vault compares
+# versions, not sizes: whoever holds this right can write a smaller size by hand, as a new version beside
+# the old ones, which an auditor reads (sigillo-anchor/data/…?version=N).
+path "sigillo-anchor/data/+"          { capabilities = ["create", "update", "read"] }
+# A second person's confirmation of an accepted rollback: read only.
+path "sigillo-anchor/data/rollback/+" { capabilities = ["read"] }

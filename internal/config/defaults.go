@@ -34,6 +34,7 @@ func (c *Config) setDefaults() {
 		}
 	}
 	c.setKeyDefaults()
+	c.setAnchorDefaults()
 	for i := range c.Participants {
 		c.Participants[i].setDefaults()
 	}
