@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/google/renameio/v2"
+
+	"sigillo/internal/exchange"
 )
 
 // A real disaster may leave a ledger behind its anchors for good. Going on then is for two people: one
@@ -290,4 +292,38 @@ func ReadRollback(path string, v any) (owner int, err error) {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
 	return int(stat.Uid), nil
+}
+
+// ComparePrevious holds what the genesis of a log in dir says of the log before it against the record of
+// the acceptance and the anchors of that log, all of which stay. Nothing in a first epoch.
+func ComparePrevious(ctx context.Context, l *Log, dir string, anchors []Anchor) (findings []exchange.Finding) {
+	p := l.Genesis.Genesis.Previous
+	if p == nil {
+		return nil
+	}
+	first := uint64(0)
+	find := func(severity, format string, a ...any) {
+		findings = append(findings, exchange.Finding{Check: "previous", Severity: severity, Entry: &first, Detail: fmt.Sprintf(format, a...)})
+	}
+	find(exchange.Remark, "this log goes on for %s after an accepted rollback: %d of %d entries survived (acceptance %s)", p.Origin, p.Survived.Size, p.Lost.Size, p.Acceptance)
+	if b, err := readSmall(filepath.Join(dir, rollbackFileName), maxRollback); err != nil {
+		find(exchange.Indeterminate, "the record of the acceptance: %s", oneLine(err))
+	} else if sha256.Sum256(b) != p.Acceptance {
+		find(exchange.Broken, "the record of the acceptance is not the one that genesis names")
+	}
+	pub, err := genesisKey(l)
+	if err != nil {
+		return findings // CompareAnchors says it
+	}
+	for _, a := range anchors {
+		m, err := readMark(ctx, a, p.Origin, pub)
+		switch {
+		case errors.Is(err, ErrNoMark):
+		case err != nil:
+			find(exchange.Indeterminate, "anchor %s cannot be used: %s", a.Name(), oneLine(err))
+		case m.Size > p.Lost.Size || m.Size == p.Lost.Size && m.Root != p.Lost.Root:
+			find(exchange.Broken, "genesis says that %s had %d entries with root %s; anchor %s vouches for %d with root %s", p.Origin, p.Lost.Size, p.Lost.Root, a.Name(), m.Size, m.Root)
+		}
+	}
+	return findings
 }

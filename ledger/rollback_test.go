@@ -119,6 +119,7 @@ func TestAcceptedRollbackGoesOnAsANewLog(t *testing.T) {
 	if m, err := b.Anchors[0].Read(t.Context()); err != nil || m.Size != lost.Size {
 		t.Errorf("the old anchor is at %d, %v", m.Size, err)
 	}
+	checkPrevious(t, b)
 	if found, assurance := againstAnchors(t, b.Dir, FileAnchor(path, 2)); len(found) > 0 || assurance == "self" {
 		t.Errorf("the new log: %s, %v", assurance, found)
 	}
@@ -151,6 +152,42 @@ func laterFindings(t *testing.T, dir, path string) ([]exchange.Finding, error) {
 		return nil, err
 	}
 	return CompareLater(t.Context(), l, EpochOrigin(testOrigin, 2), []Anchor{FileAnchor(path, 2)}), l.Close()
+}
+
+// checkPrevious: what genesis says of the log before is held against its anchors and the record.
+func checkPrevious(t *testing.T, b Rollback) {
+	t.Helper()
+	l, _, err := OpenLog(t.Context(), b.Dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	worst := func(dir string) string {
+		v := exchange.NewVerdict()
+		for _, f := range ComparePrevious(t.Context(), l, dir, b.Anchors) {
+			v.Add(f)
+		}
+		return v.Verdict
+	}
+	if got := worst(b.Dir); got != exchange.Intact {
+		t.Errorf("the log before: %s", got)
+	}
+	if got := worst(t.TempDir()); got != exchange.Indeterminate {
+		t.Errorf("without the record: %s", got)
+	}
+	tampered := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tampered, rollbackFileName), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := worst(tampered); got != exchange.Broken {
+		t.Errorf("with another record: %s", got)
+	}
+	l.Genesis.Genesis.Previous.Lost.Size--
+	if got := worst(b.Dir); got != exchange.Broken {
+		t.Errorf("with less lost than the old anchor vouches for: %s", got)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRollbackWantsTwoPersonsAndOneState(t *testing.T) {

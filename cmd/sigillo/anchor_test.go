@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,10 +11,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"sigillo/internal/exchange"
 	"sigillo/internal/testbed"
+	"sigillo/ledger"
 )
 
 // edit changes one place of a site's configuration.
@@ -190,5 +194,86 @@ func TestKillBetweenSigningAndAnchoring(t *testing.T) {
 	}
 	if code, verdict := verified(t, s, ""); code != 0 || verdict.Assurance != fmt.Sprintf("anchored(%d)", before) {
 		t.Errorf("code %d, %s, %v", code, verdict.Assurance, verdict.Findings)
+	}
+}
+
+// TestVerifyOfALiveAnchoredLedger: the anchors go on while verify reads; an honest log must not look rolled back.
+func TestVerifyOfALiveAnchoredLedger(t *testing.T) {
+	s := demoSiteForTest(t, filepath.Join(t.TempDir(), "site"))
+	write(t, filepath.Join(s.dir, "mark"), "")
+	edit(t, s, "keys:\n", "anchors: {files: [mark], interval: 100ms}\n\nkeys:\n")
+	runs(t, s, 1)
+	p := startRun(t, s)
+	c := startCallers(s, s.route("psp-out"), "text/xml", []byte(verifyNotice), 4)
+	for range 5 {
+		<-c.more(20)
+		_, v := verified(t, s, "")
+		if hasFinding(v, "rolled-back", exchange.Broken) || hasFinding(v, "forked", exchange.Broken) || !strings.HasPrefix(v.Assurance, "anchored(") {
+			t.Errorf("%s, %v", v.Assurance, v.Findings)
+		}
+	}
+	c.stop()
+	p.stop(t)
+}
+
+// TestVaultAnchorOnlyGrows: many writers of one record with what they read; stale versions are refused, the size
+// never falls, and the greatest stays.
+func TestVaultAnchorOnlyGrows(t *testing.T) {
+	s := demoSiteForTest(t, filepath.Join(t.TempDir(), "site"))
+	inVault(t, s)
+	p, err := loadParts(t.Context(), s.config, asGateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	anchors, err := p.anchors(1)
+	if err != nil || len(anchors) != 1 {
+		t.Fatal(anchors, err)
+	}
+	a := anchors[0]
+	mark := func(size uint64, root byte, version uint64) ledger.AnchorMark {
+		m, err := ledger.MarkOf(fmt.Appendf(nil, "%s\n%d\n%s\n\n— %s AAAAAAAA\n", demoOrigin, size, base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{root}, 32)), demoOrigin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Version = version
+		return m
+	}
+	if _, err := a.Read(t.Context()); !errors.Is(err, ledger.ErrNoMark) {
+		t.Fatalf("an empty anchor: %v", err)
+	}
+	const writers, each = 5, 6
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range each {
+				for size := uint64(1 + i*writers + w); ; {
+					old, err := a.Read(t.Context())
+					if err != nil && !errors.Is(err, ledger.ErrNoMark) {
+						t.Error(err)
+						return
+					}
+					err = a.Advance(t.Context(), mark(size, 1, old.Version))
+					if errors.Is(err, ledger.ErrAnchorMoved) {
+						continue
+					}
+					if now, rerr := a.Read(t.Context()); err != nil && !errors.Is(err, ledger.ErrAnchorAhead) || rerr != nil || now.Size < size || now.Size < old.Size {
+						t.Errorf("at %d after %d and %d: %v, %v", now.Size, old.Size, size, err, rerr)
+					}
+					break
+				}
+			}
+		})
+	}
+	all.Wait()
+	m, err := a.Read(t.Context())
+	if err != nil || m.Size != writers*each {
+		t.Fatalf("ends at %d, %v", m.Size, err)
+	}
+	for want, next := range map[error]ledger.AnchorMark{ledger.ErrAnchorMoved: mark(m.Size+1, 1, m.Version-1), ledger.ErrAnchorAhead: mark(m.Size-1, 1, m.Version),
+		ledger.ErrAnchorForked: mark(m.Size, 2, m.Version)} {
+		if err := a.Advance(t.Context(), next); !errors.Is(err, want) {
+			t.Errorf("size %d, version %d: %v, want %v", next.Size, next.Version, err, want)
+		}
 	}
 }

@@ -63,7 +63,7 @@ func anchorPath(origin string) string {
 	return fmt.Sprintf("%x", sha256sum([]byte(origin)))[:16]
 }
 
-// log of a configuration: the configured origin, in the epoch that a directory says.
+// origin is the configured origin in an epoch of the log.
 func (p *parts) origin(epoch int) string { return ledger.EpochOrigin(p.cfg.Origin, epoch) }
 
 // anchors are the configured anchors of the log's epoch.
@@ -118,10 +118,17 @@ func (p *parts) compareAnchors(ctx context.Context, dir string) (func(*ledger.Lo
 	if err != nil {
 		return nil, err
 	}
+	var before []ledger.Anchor
+	if epoch > 1 {
+		if before, err = p.anchors(epoch - 1); err != nil {
+			return nil, err
+		}
+	}
 	anchors, later = ledger.ReadOnce(ctx, anchors), ledger.ReadOnce(ctx, later)
 	return func(l *ledger.Log, v *exchange.Verdict) {
 		found, assurance := ledger.CompareAnchors(ctx, l, anchors)
-		for _, f := range append(found, ledger.CompareLater(ctx, l, p.origin(epoch+1), later)...) {
+		found = append(found, ledger.CompareLater(ctx, l, p.origin(epoch+1), later)...)
+		for _, f := range append(found, ledger.ComparePrevious(ctx, l, dir, before)...) {
 			v.Add(f)
 		}
 		if v.Assurance == "self" {
