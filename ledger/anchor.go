@@ -88,6 +88,7 @@ type AnchorState struct {
 // Bounds of talking to an anchor.
 const (
 	anchorCall     = 15 * time.Second // one Read or Advance
+	anchorFirst    = 20 * time.Millisecond
 	anchorMinRetry = 500 * time.Millisecond
 	anchorMaxRetry = time.Minute
 	defaultAnchor  = 10 * time.Second // Options.AnchorEvery
@@ -122,12 +123,22 @@ func (k *anchorer) run(ctx context.Context) {
 		}
 		if k.advance(ctx) == nil {
 			retry = anchorMinRetry
-			timer.Reset(k.l.opts.AnchorEvery)
+			timer.Reset(k.wait())
 			continue
 		}
 		timer.Reset(retry)
 		retry = min(2*retry, max(anchorMaxRetry, k.l.opts.AnchorEvery))
 	}
+}
+
+// wait is the time until the next round: short until the first checkpoint of a new log is anchored.
+func (k *anchorer) wait() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state.Size == 0 {
+		return min(anchorFirst, k.l.opts.AnchorEvery)
+	}
+	return k.l.opts.AnchorEvery
 }
 
 // lastAnchors carries every anchor to the newest signed checkpoint once more, when the ledger closes.
