@@ -47,7 +47,7 @@ func (acceptRollbackCommand) Help() string {
 3. Then:          sigillo run -c FILE --accept-rollback TEXT             sets the old ledger aside, untouched, as DATA.e1, and goes
    on as a new log, ORIGIN/e2, whose first entry names what survived and what is lost. Start it without the flag afterwards.
 
-Whoever is root on the machine can be every user of it: where that matters use Vault tokens.`
+The folder above DATA must be writable by the gateway's user, who also needs to read both files. Whoever is root on the machine can be every user of it: where that matters use Vault tokens.`
 }
 
 func (a *acceptRollbackCommand) Run(ctx context.Context, c console) error {

@@ -1,6 +1,6 @@
 # What the gateway may do in Vault, and nothing else: sign, make class keys, ask data keys of them.
 # It cannot open the content that it seals (no decrypt but on receipt keys), delete a key, or change one.
-# Mounts: transit (signing keys) and sigillo-class (class keys). Leave Vault's own "default" policy on the role:
+# Mounts: transit (signing keys), sigillo-class (class keys) and sigillo-anchor (KV version 2). Leave Vault's own "default" policy on the role:
 # it lets a token look itself up and be renewed.
 
 path "transit/keys/sigillo-checkpoint" { capabilities = ["read"] }
