@@ -34,9 +34,9 @@ func goldenTails() []struct {
 		own  string
 		tail Tail
 	}{
-		{LogChain, Tail{Kind: KindGenesis, Genesis: &Genesis{Origin: "sigillo.example.it/ec-77777777777", Format: 1, Software: "sigillo 0.1.0", Custody: "vault",
+		{LogChain, Tail{Kind: KindGenesis, Genesis: &Genesis{Origin: "sigillo.example.it/ec-77777777777/e2", Format: 1, Software: "sigillo 0.1.0", Custody: "vault",
 			Keys:     []PublicKey{{Use: "checkpoint", Alg: "Ed25519", KID: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", SPKI: []byte("SubjectPublicKeyInfo")}},
-			Previous: &LogHead{Origin: "sigillo.example.it/ec-77777777777", Size: 41, Root: h(0x11)}}}},
+			Previous: &PreviousLog{Origin: "sigillo.example.it/ec-77777777777", Survived: LogHead{Size: 41, Root: h(0x11)}, Lost: LogHead{Size: 57, Root: h(0x12)}, Acceptance: h(0x13)}}}},
 		{ec, Tail{Kind: exchange.KindRequest, Exchange: x, SameAs: n(12), Route: "ec-in", Operation: "paGetPaymentV2", From: from, To: to,
 			Messages: []MessageRef{request}, Decision: allow}},
 		{ec, Tail{Kind: exchange.KindResponse, Exchange: x, Request: n(1), SameAs: n(13), Route: "ec-in", Operation: "paGetPaymentV2", From: from, To: to,

@@ -8,12 +8,12 @@ import (
 
 // Genesis opens a log: who it is and which keys vouch for it.
 type Genesis struct {
-	Origin   string      `json:"origin"`
-	Format   int         `json:"format"`
-	Software string      `json:"software"`
-	Custody  string      `json:"custody"` // "vault", or "file": a demonstration, not evidence
-	Keys     []PublicKey `json:"keys"`
-	Previous *LogHead    `json:"previous,omitempty"` // after an accepted rollback: the old log's last known head
+	Origin   string       `json:"origin"`
+	Format   int          `json:"format"`
+	Software string       `json:"software"`
+	Custody  string       `json:"custody"` // "vault", or "file": a demonstration, not evidence
+	Keys     []PublicKey  `json:"keys"`
+	Previous *PreviousLog `json:"previous,omitempty"` // after an accepted rollback: the log before
 }
 
 // PublicKey is a key that vouches for the log.
@@ -24,11 +24,18 @@ type PublicKey struct {
 	SPKI []byte `json:"spki"` // SubjectPublicKeyInfo, DER, base64
 }
 
+// PreviousLog is the log that a log goes on for after an accepted rollback.
+type PreviousLog struct {
+	Origin     string  `json:"origin"`
+	Survived   LogHead `json:"survived"`   // what was left of it
+	Lost       LogHead `json:"lost"`       // the newest that its anchors vouch for
+	Acceptance Hash    `json:"acceptance"` // SHA-256 of the record of who accepted it and why
+}
+
 // LogHead is a log at one size.
 type LogHead struct {
-	Origin string `json:"origin"`
-	Size   uint64 `json:"size"`
-	Root   Hash   `json:"root"`
+	Size uint64 `json:"size"`
+	Root Hash   `json:"root"`
 }
 
 // Export says that a range of an own chain left as a conservation package.

@@ -36,6 +36,13 @@ type Options struct {
 	StampEvery  time.Duration
 	Witnesses   WitnessPolicy // zero: nobody cosigns
 
+	Anchors         []Anchor      // where the newest checkpoint is kept outside; Open and verify compare
+	AnchorsRequired bool          // refuse to open when one of them cannot be used
+	AnchorEvery     time.Duration // least time between two marks; 0 means 10 s
+	LaterOrigin     string        // the origin under which the log goes on after an accepted rollback, and
+	LaterAnchors    []Anchor      // its anchors: a mark there means that this ledger is of before
+	Previous        *PreviousLog  // for genesis, after an accepted rollback
+
 	// DiskStop is the free space in bytes below which nothing is appended: Badger dies of SIGBUS on a
 	// full disk. 0 means the default: twice what its files may grow by before the next check.
 	DiskStop uint64
@@ -73,6 +80,7 @@ type Ledger struct {
 	synced atomic.Pointer[mark]  // newest size whose HEAD is synced
 
 	notary  *notary
+	anchors []*anchorer
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 	closing sync.Once
@@ -108,6 +116,13 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if l.opts.DiskStop == 0 {
 		l.opts.DiskStop = defaultDiskStop
 	}
+	if l.opts.AnchorEvery == 0 {
+		l.opts.AnchorEvery = defaultAnchor
+	}
+	seen, err := l.readAnchors(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Join(o.Dir, storeDirName), 0o700); err != nil {
 		return nil, fmt.Errorf("creating the ledger's directory: %w", err)
 	}
@@ -120,14 +135,14 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.start(ctx, unclean); err != nil {
-		return nil, errors.Join(err, l.abandon())
+	if err := l.start(ctx, unclean, seen); err != nil {
+		return nil, errors.Join(err, l.abandon(), l.leaveAsFound(unclean, err))
 	}
 	return l, nil
 }
 
 // start brings head, key ring and goroutines up over the open store.
-func (l *Ledger) start(ctx context.Context, unclean bool) error {
+func (l *Ledger) start(ctx context.Context, unclean bool, seen []seenMark) error {
 	view := badgerView{l.db}
 	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
 	l.self = newOpener(view, l.opts.Keys)
@@ -140,6 +155,9 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 		if err := l.checkIdentity(ctx, view); err != nil {
 			return err
 		}
+	}
+	if err := l.compareAnchors(ctx, seen, now.head.Size); err != nil {
+		return err
 	}
 	started := now.head.Start
 	now.head.Start = now.head.Size
@@ -162,7 +180,11 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 	go func() { defer l.workers.Done(); l.seq.run() }()
 	if fresh {
 		err = l.writeGenesis(ctx)
-	} else if unclean {
+	}
+	if err == nil {
+		err = l.noticeRollback(ctx)
+	}
+	if err == nil && !fresh && unclean {
 		err = l.closeOpen(ctx, started, m.size)
 	}
 	if err != nil {
@@ -174,6 +196,7 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 		return err
 	}
 	l.notary.start(run)
+	l.startAnchors(run)
 	if l.opts.Stamper != nil && l.opts.StampEvery > 0 {
 		l.workers.Add(1)
 		go func() { defer l.workers.Done(); l.stampLoop(run) }()
@@ -207,6 +230,7 @@ func (l *Ledger) shut(ctx context.Context) error {
 	l.cancel()
 	l.notary.wait()
 	l.workers.Wait()
+	l.lastAnchors(ctx)
 	err := errors.Join(l.head.close(), l.db.Close())
 	if f := l.failed.Load(); f != nil {
 		return errors.Join(*f, err)

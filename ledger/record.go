@@ -200,7 +200,7 @@ func (l *Ledger) Exported(ctx context.Context, own string, by Actor, e Export) e
 
 // writeGenesis opens the log.
 func (l *Ledger) writeGenesis(ctx context.Context) error {
-	g := &Genesis{Origin: l.opts.Origin, Format: Version, Software: l.opts.Software, Custody: l.opts.Custody, Keys: l.opts.PublicKeys}
+	g := &Genesis{Origin: l.opts.Origin, Format: Version, Software: l.opts.Software, Custody: l.opts.Custody, Keys: l.opts.PublicKeys, Previous: l.opts.Previous}
 	_, err := l.appendLog(ctx, LogChain, Tail{Kind: KindGenesis, Genesis: g})
 	if err != nil {
 		return fmt.Errorf("writing the genesis entry: %w", err)

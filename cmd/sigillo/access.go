@@ -19,11 +19,19 @@ type reader struct {
 
 // openReader opens the configuration's ledger for a verb that reads entries only: nothing is written.
 func openReader(ctx context.Context, config string) (*reader, error) {
+	return openReaderIn(ctx, config, "")
+}
+
+// openReaderIn reads the ledger in dir instead; "" is the configuration's.
+func openReaderIn(ctx context.Context, config, dir string) (*reader, error) {
 	p, err := loadParts(ctx, config, asUser)
 	if err != nil {
 		return nil, err
 	}
-	log, found, err := openLog(ctx, p.cfg.Data)
+	if dir == "" {
+		dir = p.cfg.Data
+	}
+	log, found, err := openLog(ctx, dir)
 	if err != nil {
 		p.close()
 		return nil, undetermined(err)

@@ -138,9 +138,12 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 		}
 		public = append(public, pk)
 	}
-	o := ledger.Options{Dir: p.cfg.Data, Origin: p.cfg.Origin, Node: p.cfg.Node, Software: software, Custody: p.custody.Kind(),
+	o := ledger.Options{Dir: p.cfg.Data, Node: p.cfg.Node, Software: software, Custody: p.custody.Kind(),
 		Checkpoints: checkpoint, Receipts: receiptSigner{receipts}, Keys: p.classKeys(), PublicKeys: public,
 		DiskStop: uint64(p.cfg.Disk.Stop), Logger: p.log, Witnesses: witnessPolicy(p.cfg)}
+	if err := p.anchorOptions(&o); err != nil {
+		return nil, err
+	}
 	s, err := p.stampers()
 	if err != nil {
 		return nil, err
@@ -188,7 +191,11 @@ func (p *parts) vkey(ctx context.Context) (string, error) {
 	if !ok {
 		return "", errors.New("the checkpoint key is not Ed25519")
 	}
-	return ledger.VerifierKey(p.cfg.Origin, ed), nil
+	epoch, err := ledger.Epoch(p.cfg.Data)
+	if err != nil {
+		return "", err
+	}
+	return ledger.VerifierKey(p.origin(epoch), ed), nil
 }
 
 // checkStamp checks a stored time-stamp answer over data against the configured roots.

@@ -76,7 +76,7 @@ func (d *demoCommand) Run(ctx context.Context, c console) (err error) {
 	}
 	var kept *runningGateway
 	if d.Keep {
-		if kept, err = startGateway(ctx, s.config, demoLog(s.dir)); err != nil {
+		if kept, err = startGateway(ctx, &runCommand{Config: s.config}, demoLog(s.dir)); err != nil {
 			return undetermined(fmt.Errorf("starting the gateway again: %w", err))
 		}
 		s.node.CallEC(s.route("ec-in"), s.client("node"))
@@ -102,7 +102,7 @@ func (d *demoCommand) Run(ctx context.Context, c console) (err error) {
 
 // exchanges starts the gateway, lives payments and misbehaves through it, and stops it.
 func (d *demoCommand) exchanges(ctx context.Context, c console, s *demoSite, r *demoReport) error {
-	g, err := startGateway(ctx, s.config, demoLog(s.dir))
+	g, err := startGateway(ctx, &runCommand{Config: s.config}, demoLog(s.dir))
 	if err != nil {
 		return fmt.Errorf("starting the gateway: %w", err)
 	}

@@ -49,6 +49,7 @@ var errSaid = errors.New("")
 type commands struct {
 	Run     runCommand     `cmd:"" group:"engineer" help:"Run the gateway."`
 	Demo    demoCommand    `cmd:"" group:"engineer" help:"Show the whole product at work on this machine, with embedded parts."`
+	Ledger  ledgerCommand  `cmd:"" group:"engineer" help:"Bring a damaged or rolled-back ledger up again."`
 	Config  configCommand  `cmd:"" group:"engineer" help:"Print an example configuration, or check one."`
 	Version versionCommand `cmd:"" group:"engineer" help:"Print version and build."`
 	Backup  backupCommand  `cmd:"" group:"engineer" help:"Back the ledger up, or check a backup."`

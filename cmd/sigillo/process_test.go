@@ -74,7 +74,13 @@ func (s *safeBuffer) String() string {
 // startRun starts the gateway as a process of its own and waits until it says that it is ready.
 func startRun(t *testing.T, s *demoSite, env ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], "run", "-c", s.config), out: &safeBuffer{}, done: make(chan error, 1)}
+	return startRunWith(t, s, nil, env...)
+}
+
+// startRunWith starts it with further flags.
+func startRunWith(t *testing.T, s *demoSite, flags []string, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], append([]string{"run", "-c", s.config}, flags...)...), out: &safeBuffer{}, done: make(chan error, 1)}
 	p.cmd.Env = append(append(os.Environ(), "SIGILLO_TEST_MAIN=1"), env...)
 	p.cmd.Stdout = p.out
 	stderr, err := p.cmd.StderrPipe()

@@ -18,12 +18,15 @@ import (
 )
 
 type runCommand struct {
-	Config string `short:"c" required:"" placeholder:"FILE" help:"Configuration file."`
+	Config         string `short:"c" required:"" placeholder:"FILE" help:"Configuration file."`
+	AcceptRollback string `placeholder:"REASON" help:"Go on as a new log although entries are lost for good: see 'sigillo ledger accept-rollback --help'."`
+	Request        string `placeholder:"FILE" help:"With --accept-rollback: the request; default: beside the data folder."`
+	Confirmation   string `placeholder:"FILE" help:"With --accept-rollback: its confirmation; default: beside the data folder."`
 }
 
 func (r *runCommand) Run(ctx context.Context, c console) error {
 	log := slog.New(slog.NewJSONHandler(c.err, nil))
-	g, err := startGateway(ctx, r.Config, log)
+	g, err := startGateway(ctx, r, log)
 	if err != nil {
 		return err
 	}
@@ -56,8 +59,8 @@ func demoLog(dir string) *slog.Logger {
 }
 
 // startGateway builds all parts of a configuration and serves.
-func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runningGateway, err error) {
-	p, err := loadParts(ctx, path, asGateway)
+func startGateway(ctx context.Context, r *runCommand, log *slog.Logger) (_ *runningGateway, err error) {
+	p, err := loadParts(ctx, r.Config, asGateway)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +83,11 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 	}
 	if p.cfg.Timestamp.Test {
 		log.Warn("time stamps come from the built-in test authority: they prove nothing to others")
+	}
+	if r.AcceptRollback != "" {
+		if err := p.acceptRollback(ctx, r); err != nil {
+			return nil, err
+		}
 	}
 	if g.ledger, err = p.openLedger(ctx); err != nil {
 		return nil, openError(err)
@@ -109,15 +117,15 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 	if err := g.startAdmin(jwks); err != nil {
 		return nil, err
 	}
-	log.Info("serving", "node", p.cfg.Node, "origin", p.cfg.Origin, "routes", len(p.cfg.Routes), "entries", g.ledger.Size())
+	log.Info("serving", "node", p.cfg.Node, "origin", g.ledger.Origin(), "routes", len(p.cfg.Routes), "entries", g.ledger.Size())
 	return g, nil
 }
 
 // openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged,
-// or that contradicts its own checkpoints, is a verdict, anything else could not be told.
+// that contradicts its own checkpoints, or that is not what its anchors vouch for, is a verdict, anything
+// else could not be told.
 func openError(err error) error {
-	var behind *ledger.BehindError
-	if errors.As(err, &behind) || errors.Is(err, ledger.ErrForked) {
+	if refusedBy(err) {
 		return &exitError{exitNegative, err}
 	}
 	return undetermined(err)
@@ -130,7 +138,8 @@ func (g *runningGateway) startAdmin(jwks []byte) error {
 		return fmt.Errorf("admin listener: %w", err)
 	}
 	checks := map[string]func() error{
-		"ledger": g.ledger.Err,
+		"ledger":  g.ledger.Err,
+		"anchors": g.anchored,
 		"accepting": func() error {
 			if g.server.Draining() {
 				return errors.New("stopping")

@@ -13,6 +13,7 @@ import (
 
 type searchCommand struct {
 	Config      string `short:"c" required:"" placeholder:"FILE" help:"Configuration file."`
+	Dir         string `placeholder:"DIR" help:"Search the ledger in this directory instead of the configuration's: a past epoch, a copy."`
 	Exchange    string `placeholder:"ID" help:"Exchange id."`
 	Operation   string `help:"Operation, as the catalogue names it, or unknown."`
 	Participant string `help:"Participant, e.g. ec:77777777777."`
@@ -33,7 +34,7 @@ func (s *searchCommand) Run(ctx context.Context, c console) error {
 	if q.To, err = parseTime(s.To); err != nil {
 		return fmt.Errorf("--to: %w", err)
 	}
-	r, err := openReader(ctx, s.Config)
+	r, err := openReaderIn(ctx, s.Config, s.Dir)
 	if err != nil {
 		return err
 	}

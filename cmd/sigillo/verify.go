@@ -34,6 +34,10 @@ func (v *verifyCommand) Run(ctx context.Context, c console) error {
 	if dir == "" {
 		dir = parts.cfg.Data
 	}
+	compare, err := parts.compareAnchors(ctx, dir)
+	if err != nil {
+		return undetermined(err)
+	}
 	log, found, err := openLog(ctx, dir)
 	if err != nil && len(found) == 0 {
 		return undetermined(err)
@@ -44,6 +48,9 @@ func (v *verifyCommand) Run(ctx context.Context, c console) error {
 		o.Progress = func(done, _ uint64) { bar.set(int64(done)) }
 		out, err = ledger.Verify(ctx, log, o)
 		bar.end()
+		if err == nil {
+			compare(log, out)
+		}
 		if err == nil && v.SaveCheckpoint != "" && out.Verdict == exchange.Intact && len(found) == 0 {
 			err = saveCheckpoint(ctx, log, v.SaveCheckpoint)
 		}

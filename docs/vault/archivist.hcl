@@ -13,3 +13,4 @@ path "sigillo-class/keys/+/config" {
   capabilities       = ["create", "update"]
   allowed_parameters = { "deletion_allowed" = ["true", true] }
 }
+path "sigillo-anchor/data/+"             { capabilities = ["read"] }

@@ -23,7 +23,7 @@ const (
 // nothing and changes nothing. What it finds comes as one *InvalidError; ctx ends it early with ctx's error.
 func (c *Config) Check(ctx context.Context) error {
 	k := &checker{config: c, now: time.Now()}
-	for _, step := range []func(){k.own, k.folders, k.keys, k.listeners, k.routes, k.timestamp, k.archive} {
+	for _, step := range []func(){k.own, k.folders, k.keys, k.anchors, k.listeners, k.routes, k.timestamp, k.archive} {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("check configuration: %w", err)
 		}

@@ -9,6 +9,7 @@ type Config struct {
 	Data         string        `yaml:"data" as:"path"` // folder of the ledger, required
 	Disk         Disk          `yaml:"disk"`
 	Keys         Keys          `yaml:"keys"`
+	Anchors      Anchors       `yaml:"anchors"`
 	Signing      Signing       `yaml:"signing"`
 	Listeners    []Listener    `yaml:"listeners"` // at least one
 	Admin        Admin         `yaml:"admin"`

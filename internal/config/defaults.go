@@ -35,6 +35,7 @@ func (c *Config) setDefaults() {
 	}
 	c.Witnesses.setDefaults()
 	c.setKeyDefaults()
+	c.setAnchorDefaults()
 	for i := range c.Participants {
 		c.Participants[i].setDefaults()
 	}

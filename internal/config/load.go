@@ -110,6 +110,7 @@ func parse(content []byte, path string) (*Config, error) {
 	}
 	digest := sha256.Sum256(content)
 	c := &Config{file: path, digest: hex.EncodeToString(digest[:])}
+	c.presetAnchors()
 	d := &decoder{base: base, rome: rome, lines: make(map[string]int)}
 	d.value(root, reflect.ValueOf(c).Elem(), "", "")
 	c.lines = d.lines

@@ -65,6 +65,7 @@ func (v *validator) validate() {
 		v.add("disk.stop", "must be less than disk.warn, or nobody is warned (write 512MiB, and 2GiB for warn)")
 	}
 	v.keys()
+	v.anchors()
 	v.between("signing.timeout", c.Signing.Timeout, 10*time.Millisecond, time.Minute)
 	v.between("signing.grace", c.Signing.Grace, time.Minute, 72*time.Hour)
 	v.classes()

@@ -37,7 +37,7 @@ type Vault struct {
 }
 
 // StartVault starts a server with an empty store in memory, initialised and unsealed, and mounts transit
-// at transit/ and sigillo-class/ and AppRole at approle/. Its certificate is of pki.
+// at transit/ and sigillo-class/, KV version 2 at sigillo-anchor/ and AppRole at approle/. Its certificate is of pki.
 func StartVault(ctx context.Context, pki *PKI) (*Vault, error) { return StartVaultIn(ctx, pki, "") }
 
 // StartVaultIn is StartVault with its store in an empty directory, so that Stop and Restart lose nothing.
@@ -61,6 +61,9 @@ func StartVaultIn(ctx context.Context, pki *PKI, store string) (*Vault, error) {
 		if _, err := v.Do(ctx, http.MethodPost, path, body); err != nil {
 			return nil, errors.Join(err, v.Stop())
 		}
+	}
+	if err := v.mountAnchors(ctx); err != nil {
+		return nil, errors.Join(err, v.Stop())
 	}
 	return v, nil
 }
