@@ -13,6 +13,8 @@ const (
 	tableChunk      = 'c' // exchange stream chunk -> sealed chunk                        evidence (content)
 	tableMessageKey = 'k' // exchange i            -> wrapped message key and salt        evidence (content)
 	tableClassKey   = 'w' // data key id           -> transit key name, wrapped data key  evidence (content)
+	tableGeneration = 'g' // class 0 month         -> generation of its keys, what is under way  which key opens what
+	tableTerms      = 'm' // exchange kind         -> sealed business keys of the entry   for the index
 	tableReceipt    = 'r' // exchange              -> state, sealed receipt               evidence (receipt)
 	tableNote       = 'p' // size                  -> signed checkpoint                   evidence
 	tableStamp      = 'z' // size                  -> RFC 3161 query and reply            evidence

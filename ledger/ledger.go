@@ -132,7 +132,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 // start brings head, key ring and goroutines up over the open store.
 func (l *Ledger) start(ctx context.Context, unclean bool) error {
 	view := badgerView{l.db}
-	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
+	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, view, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
 	l.self = newOpener(view, l.opts.Keys)
 	var err error
 	if l.state, err = loadState(ctx, view); err != nil {
