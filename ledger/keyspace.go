@@ -64,3 +64,6 @@ func ownIndexKey(p string, k uint64) []byte {
 func exchangeIndexKey(x uuid.UUID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(exchangeTableKey(tableExchange, x), n)
 }
+
+// exchangeEntry is the entry number in a key of exchangeIndexKey.
+func exchangeEntry(key []byte) uint64 { return binary.BigEndian.Uint64(key[17:]) }

@@ -29,6 +29,7 @@ type Options struct {
 	Checkpoints Signer
 	Receipts    ReceiptSigner
 	Keys        ClassKeys
+	Classes     []string    // retention classes whose next month's keys are made a day ahead, besides those in use
 	PublicKeys  []PublicKey // for genesis; the checkpoint key must be among them
 	Stamper     Stamper     // nil: no time-stamp tokens
 	StampEvery  time.Duration
@@ -171,6 +172,8 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 		return err
 	}
 	l.notary.start(run)
+	l.workers.Add(1)
+	go func() { defer l.workers.Done(); l.keysAheadLoop(run) }()
 	if l.opts.Stamper != nil && l.opts.StampEvery > 0 {
 		l.workers.Add(1)
 		go func() { defer l.workers.Done(); l.stampLoop(run) }()

@@ -75,22 +75,24 @@ type Opener struct {
 // NewOpener binds a log to class keys.
 func NewOpener(l *Log, keys ClassKeys) *Opener { return &Opener{l, newOpener(l.View, keys)} }
 
-// Content opens one message and checks it against its commitment. The caller records the access first.
+// Content opens one message and checks it against its commitment: ErrErased. The caller records the access first.
 func (o *Opener) Content(ctx context.Context, id exchange.ID, ref MessageRef) (Content, error) {
 	x, err := uuid.Parse(string(id))
 	if err != nil {
 		return Content{}, fmt.Errorf("exchange id %q is no UUID", id)
 	}
-	return openMessage(ctx, o.o, o.log.Origin(), x, ref)
+	c, err := openMessage(ctx, o.o, o.log.Origin(), x, ref)
+	return c, o.log.explain(ctx, id, ref.I, err)
 }
 
-// Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound.
+// Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound, ErrErased.
 func (o *Opener) Receipt(ctx context.Context, id exchange.ID) (string, error) {
 	x, err := uuid.Parse(string(id))
 	if err != nil {
 		return "", fmt.Errorf("exchange id %q is no UUID", id)
 	}
-	return readReceipt(ctx, o.o, o.log.Origin(), x)
+	compact, err := readReceipt(ctx, o.o, o.log.Origin(), x)
+	return compact, o.log.explain(ctx, id, receiptOf, err)
 }
 
 // Query says which entries are wanted; empty fields ask nothing.
