@@ -38,6 +38,9 @@ type DisposalReport struct {
 func (e *Eraser) Dispose(ctx context.Context, q DisposalRequest) (DisposalReport, error) {
 	r := DisposalReport{Class: q.Class, Month: q.Month}
 	id := classMonthID{q.Class, q.Month}
+	if err := e.tryRights(ctx, id); err != nil {
+		return r, err
+	}
 	if err := e.Holder.beginDisposal(ctx, q); err != nil {
 		return r, err
 	}

@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"sigillo/internal/exchange"
 )
@@ -64,6 +67,9 @@ func (e *Eraser) Erase(ctx context.Context, q ErasureRequest) ([]ErasureReport, 
 			return append(slices.DeleteFunc(reports, func(x ErasureReport) bool { return x.Entry == r.Entry }), r), nil
 		}
 	}
+	if err := e.mayErase(ctx, q.Exchange); err != nil {
+		return reports, err
+	}
 	s, err := e.Holder.beginErasure(ctx, q)
 	if err != nil {
 		return reports, err
@@ -73,6 +79,47 @@ func (e *Eraser) Erase(ctx context.Context, q ErasureRequest) ([]ErasureReport, 
 		return reports, err
 	}
 	return append(reports, r), nil
+}
+
+// mayErase makes sure that our rights reach: nothing should begin that somebody else has to end.
+func (e *Eraser) mayErase(ctx context.Context, id exchange.ID) error {
+	x, err := uuid.Parse(string(id))
+	if err != nil {
+		return fmt.Errorf("exchange id %q is no UUID", id)
+	}
+	month, err := classMonthOf(ctx, e.Log, x, 0)
+	if errors.Is(err, ErrNotFound) {
+		return nil // erased or not there: the holder says which
+	}
+	if err != nil {
+		return err
+	}
+	return e.tryRights(ctx, month)
+}
+
+// tryRights opens one data key of a class-month and asks another: what only an archivist may.
+func (e *Eraser) tryRights(ctx context.Context, id classMonthID) error {
+	keys, err := readMonthKeys(ctx, e.Log, id)
+	if err != nil {
+		return err
+	}
+	o := newOpener(e.Log.View, e.Keys)
+	for key, p := range keys.ids {
+		if p.purpose != forContent {
+			continue
+		}
+		if _, err := o.key(ctx, key); errors.Is(err, ErrDestroyed) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("the rights of an archivist are needed: %w", err)
+		}
+		name := classKeyName(e.Log.Origin(), id.class, id.month, forContent, p.generation)
+		if _, _, err := e.Keys.DataKey(ctx, name); err != nil {
+			return fmt.Errorf("the rights of an archivist are needed: %w", err)
+		}
+		return nil
+	}
+	return nil
 }
 
 // Resume ends the erasures that have begun.

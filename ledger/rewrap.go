@@ -21,8 +21,8 @@ import (
 
 // rewrapBatch and rewrapBytes bound one transaction of re-wrapped records, below Badger's own bounds.
 const (
-	rewrapBatch = 2048
-	rewrapBytes = 1 << 20
+	rewrapBatch = 4096
+	rewrapBytes = 3 << 20
 )
 
 // wrapAnew gives a message key record under another data key.
