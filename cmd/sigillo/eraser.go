@@ -43,15 +43,15 @@ func openKeeper(ctx context.Context, config string) (_ *keeper, err error) {
 	if !errors.Is(err, ledger.ErrNotRunning) {
 		return nil, undetermined(err)
 	}
-	return k, k.open(ctx, config)
+	return k, k.open(ctx)
 }
 
 // open opens the stopped ledger with the gateway's own credentials.
-func (k *keeper) open(ctx context.Context, config string) error {
+func (k *keeper) open(ctx context.Context) error {
 	if !ledger.StoppedCleanly(k.cfg.Data) {
 		return undetermined(fmt.Errorf("the ledger in %s was not stopped cleanly: start 'sigillo run' (it recovers), then try again", k.cfg.Data))
 	}
-	g, err := loadParts(ctx, config, asGateway)
+	g, err := k.withGatewayCustody(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (k *keeper) open(ctx context.Context, config string) error {
 		return openError(err)
 	}
 	k.held, k.eraser.Holder = l, l
-	k.end = func() error { defer g.close(); return l.Close(context.WithoutCancel(ctx)) }
+	k.end = func() error { defer g.close(); return g.closeLedger(ctx, l) }
 	if k.eraser.Log, err = l.Log(ctx); err != nil {
 		return undetermined(errors.Join(err, k.end()))
 	}
