@@ -173,6 +173,22 @@ func TestDisposalIsRefused(t *testing.T) {
 	if l.Size() != before+2 {
 		t.Errorf("%d entries were written", l.Size()-before)
 	}
+	// Over the socket what has begun is ended.
+	s, err := l.ListenSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, remote, err := Dial(t.Context(), l.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := (&Eraser{Log: log, Holder: remote, Keys: k}).Dispose(t.Context(), disposalOf(month))
+	if err != nil || r.Exchanges != 2 || len(r.Destroyed) != 2 || l.Size() != before+2 {
+		t.Errorf("over the socket: %+v, %v", r, err)
+	}
+	if err := errors.Join(log.Close(), s.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestIndexRebuild: the index made anew is the index that was, byte for byte.

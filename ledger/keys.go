@@ -194,6 +194,9 @@ func (r *keyring) keyOf(ctx context.Context, name string) (*classKey, error) {
 	if s.key != nil {
 		return s.key, nil
 	}
+	if err := r.notDestroyed(ctx, name); err != nil {
+		return nil, err
+	}
 	k, record, err := newDataKey(ctx, r.keys, name)
 	if err != nil {
 		return nil, err
@@ -203,6 +206,30 @@ func (r *keyring) keyOf(ctx context.Context, name string) (*classKey, error) {
 	}
 	s.key = k
 	return k, nil
+}
+
+// notDestroyed refuses a transit key that this log has used and that is gone: asking a data key would make
+// another of the same name. A store that still uses it is older than an erasure: a backup put back.
+func (r *keyring) notDestroyed(ctx context.Context, name string) error {
+	p, ok := parseClassKeyName(name)
+	if !ok {
+		return fmt.Errorf("class key name %q: not of a class and a month", name)
+	}
+	keys, err := readMonthKeys(ctx, r.view, p.classMonthID)
+	if err != nil {
+		return err
+	}
+	if _, used := keys.names[name]; !used {
+		return nil
+	}
+	_, err = r.keys.MAC(ctx, name, []byte(indexLabel))
+	if err != nil && r.keys.Destroyed(err) {
+		return fmt.Errorf("class key %s: %w, and this ledger still seals under it: is it a backup of before an erasure?", name, ErrDestroyed)
+	}
+	if err != nil {
+		return fmt.Errorf("asking whether class key %s is there: %w", name, err)
+	}
+	return nil
 }
 
 // newDataKey asks a data key under a transit key; the record has to be stored before the key is used.
