@@ -50,10 +50,10 @@ type message struct {
 }
 
 // ownKinds are the kinds that stand in a principal's own chain (docs/formats.md, section 1); true: they may
-// carry messages of an exchange.
+// carry messages under an exchange's id, as an erasure carries its reason.
 var ownKinds = map[exchange.Kind]bool{
 	exchange.KindRequest: true, exchange.KindResponse: true, exchange.KindRefusal: true, exchange.KindFailure: true,
-	exchange.KindUndelivered: true, "recovery": false, "export": false, "acceptance": false, "erasure": false, "disposal": false, "renewal": false,
+	exchange.KindUndelivered: true, "recovery": false, "export": false, "acceptance": true, "erasure": true, "disposal": true, "renewal": false,
 }
 
 const kindErasure exchange.Kind = "erasure"

@@ -38,7 +38,7 @@ type snapshot struct{ txn *badger.Txn }
 
 func (s snapshot) Get(_ context.Context, key []byte) ([]byte, error) {
 	if n, ok := entryNumber(key); ok {
-		return entryOf(s.txn, n)
+		return entryAt(s.txn, n)
 	}
 	item, err := s.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {

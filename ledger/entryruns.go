@@ -87,13 +87,13 @@ func entryNumber(key []byte) (uint64, bool) {
 // entry finds one entry in its run.
 func (v badgerView) entry(n uint64) (value []byte, err error) {
 	err = v.db.View(func(txn *badger.Txn) error {
-		value, err = entryOf(txn, n)
+		value, err = entryAt(txn, n)
 		return err
 	})
 	return value, err
 }
 
-func entryOf(txn *badger.Txn, n uint64) (value []byte, err error) {
+func entryAt(txn *badger.Txn, n uint64) (value []byte, err error) {
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = []byte{tableEntry}, false
 	it := txn.NewIterator(o)

@@ -10,6 +10,8 @@ import (
 	"hash"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"sigillo/internal/exchange"
 )
 
@@ -26,6 +28,7 @@ const (
 	termOutcome     = 'U'
 	termStation     = 'S'
 	termChannel     = 'C'
+	termDisposal    = 'D' // class/YYYY-MM of a disposal entry
 )
 
 // plainKeys are the business keys that name technical end points of legal persons.
@@ -60,52 +63,91 @@ func (k *indexKey) term(name, value string) []byte {
 	return m.Sum(b)[:1+8+16]
 }
 
-// recordTerms are the index prefixes of one record; the sequencer adds the entry's number to each.
-func (l *Ledger) recordTerms(ctx context.Context, r exchange.Record) ([][]byte, error) {
-	terms := make([][]byte, 0, 12)
-	add := func(t []byte) {
-		for _, x := range terms {
-			if bytes.Equal(x, t) {
-				return
-			}
-		}
-		terms = append(terms, t)
+// recordTerms are the index prefixes of one record; the sequencer adds the entry's number to each. The
+// business keys, sealed, are added to writes.
+func (l *Ledger) recordTerms(ctx context.Context, x uuid.UUID, r exchange.Record, writes []kv) ([][]byte, []kv, error) {
+	terms := plainTerms(tailOf(r), r.Principal)
+	keys := indexed(r.Keys)
+	if len(keys) == 0 {
+		return terms, writes, nil
 	}
-	for _, p := range [...]string{r.Principal, r.From.Participant, r.From.Via, r.To.Participant} {
-		if p != "" {
-			add(plainTerm(termParticipant, p))
-		}
-	}
-	if r.Operation != "" {
-		add(plainTerm(termOperation, r.Operation))
-	}
-	if r.Outcome != nil {
-		add(plainTerm(termOutcome, r.Outcome.Code))
-		if r.Outcome.Fault != "" {
-			add(plainTerm(termOutcome, r.Outcome.Fault))
-		}
-	}
-	if r.Reason != "" {
-		add(plainTerm(termOutcome, string(r.Reason)))
-	}
-	if len(r.Keys) == 0 {
-		return terms, nil
-	}
-	key, err := l.ring.indexKey(ctx, r.Class, classMonth(r.Captured))
+	month := classMonth(r.Captured)
+	index, err := l.ring.indexKey(ctx, r.Class, month)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, k := range r.Keys {
-		if k.Value == "" || len(k.Value) > maxTerm {
-			continue
+	ck, err := l.ring.key(ctx, r.Class, month, forContent)
+	if err != nil {
+		return nil, nil, err
+	}
+	sealed, err := sealTerms(l.opts.Origin, x, r.Kind, keys, ck)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(terms, keyTerms(index, keys)...), append(writes, sealed), nil
+}
+
+// tailOf is what the index reads of a record, as its entry will say it.
+func tailOf(r exchange.Record) Tail {
+	return Tail{From: &r.From, To: &r.To, Operation: r.Operation, Outcome: r.Outcome, Reason: string(r.Reason)}
+}
+
+// plainTerms are the index prefixes that an entry of an exchange gives by itself.
+func plainTerms(t Tail, principal string) [][]byte {
+	var terms termSet
+	parties := []string{principal}
+	for _, p := range []*exchange.Party{t.From, t.To} {
+		if p != nil {
+			parties = append(parties, p.Participant, p.Via)
 		}
+	}
+	for _, p := range parties {
+		terms.plain(termParticipant, p)
+	}
+	terms.plain(termOperation, t.Operation)
+	if t.Outcome != nil {
+		terms.plain(termOutcome, t.Outcome.Code)
+		terms.plain(termOutcome, t.Outcome.Fault)
+	}
+	terms.plain(termOutcome, t.Reason)
+	return terms.list
+}
+
+// keyTerms are the index prefixes of an entry's business keys.
+func keyTerms(index *indexKey, keys exchange.Keys) [][]byte {
+	var terms termSet
+	for _, k := range keys {
 		if kind, plain := plainKeys[k.Name]; plain {
-			add(plainTerm(kind, k.Value))
+			terms.plain(kind, k.Value)
 			continue
 		}
-		add(key.term(k.Name, k.Value))
+		terms.add(index.term(k.Name, k.Value))
 	}
-	return terms, nil
+	return terms.list
+}
+
+// termSet keeps index prefixes, each once, in order.
+type termSet struct{ list [][]byte }
+
+func (s *termSet) add(t []byte) {
+	for _, x := range s.list {
+		if bytes.Equal(x, t) {
+			return
+		}
+	}
+	s.list = append(s.list, t)
+}
+
+func (s *termSet) plain(kind byte, value string) {
+	if value != "" {
+		s.add(plainTerm(kind, value))
+	}
+}
+
+// keyedPrefix begins every keyed term of one class-month's generation.
+func keyedPrefix(classKey string) []byte {
+	tag := sha256.Sum256([]byte(classKey))
+	return append([]byte{tableKeyed}, tag[:8]...)
 }
 
 // errStop ends a scan early without being a failure.

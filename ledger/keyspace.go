@@ -13,6 +13,8 @@ const (
 	tableChunk      = 'c' // exchange stream chunk -> sealed chunk                        evidence (content)
 	tableMessageKey = 'k' // exchange i            -> wrapped message key and salt        evidence (content)
 	tableClassKey   = 'w' // data key id           -> transit key name, wrapped data key  evidence (content)
+	tableGeneration = 'g' // class 0 month         -> generation of its keys, what is under way  which key opens what
+	tableTerms      = 'm' // exchange kind         -> sealed business keys of the entry   for the index
 	tableReceipt    = 'r' // exchange              -> state, sealed receipt               evidence (receipt)
 	tableNote       = 'p' // size                  -> signed checkpoint                   evidence
 	tableCosign     = 'v' // size                  -> cosignatures of that checkpoint     evidence
@@ -71,3 +73,6 @@ func ownIndexKey(p string, k uint64) []byte {
 func exchangeIndexKey(x uuid.UUID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(exchangeTableKey(tableExchange, x), n)
 }
+
+// exchangeEntry is the entry number in a key of exchangeIndexKey.
+func exchangeEntry(key []byte) uint64 { return binary.BigEndian.Uint64(key[17:]) }

@@ -31,6 +31,7 @@ type Options struct {
 	Checkpoints Signer
 	Receipts    ReceiptSigner
 	Keys        ClassKeys
+	Classes     []string    // retention classes whose next month's keys are made a day ahead, besides those in use
 	PublicKeys  []PublicKey // for genesis; the checkpoint key must be among them
 	Stamper     Stamper     // nil: no time-stamp tokens
 	StampEvery  time.Duration
@@ -144,7 +145,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 // start brings head, key ring and goroutines up over the open store.
 func (l *Ledger) start(ctx context.Context, unclean bool, seen []seenMark) error {
 	view := badgerView{l.db}
-	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
+	l.ring = newKeyring(l.opts.Origin, l.opts.Keys, view, func(k, v []byte) error { return write(l.db, []kv{{k, v}}, nil) })
 	l.self = newOpener(view, l.opts.Keys)
 	now, err := loadState(ctx, view)
 	if err != nil {
@@ -197,6 +198,8 @@ func (l *Ledger) start(ctx context.Context, unclean bool, seen []seenMark) error
 	}
 	l.notary.start(run)
 	l.startAnchors(run)
+	l.workers.Add(1)
+	go func() { defer l.workers.Done(); l.keysAheadLoop(run) }()
 	if l.opts.Stamper != nil && l.opts.StampEvery > 0 {
 		l.workers.Add(1)
 		go func() { defer l.workers.Done(); l.stampLoop(run) }()

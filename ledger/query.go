@@ -67,6 +67,21 @@ func (l *Log) Exchange(ctx context.Context, id exchange.ID) ([]Stored, error) {
 	return all, nil
 }
 
+// isOpen tells whether an exchange has a request that no entry has closed yet.
+func (l *Log) isOpen(ctx context.Context, id exchange.ID) (bool, error) {
+	entries, err := l.Exchange(ctx, id)
+	open := false
+	for _, e := range entries {
+		switch e.Kind {
+		case exchange.KindRequest:
+			open = true
+		case exchange.KindResponse, exchange.KindFailure, KindRecovery:
+			open = false
+		}
+	}
+	return open, err
+}
+
 // Opener opens sealed content and receipts of a log with the class keys that its user may use.
 type Opener struct {
 	log *Log
@@ -76,13 +91,14 @@ type Opener struct {
 // NewOpener binds a log to class keys.
 func NewOpener(l *Log, keys ClassKeys) *Opener { return &Opener{l, newOpener(l.View, keys)} }
 
-// Content opens one message and checks it against its commitment. The caller records the access first.
+// Content opens one message and checks it against its commitment: ErrErased. The caller records the access first.
 func (o *Opener) Content(ctx context.Context, id exchange.ID, ref MessageRef) (Content, error) {
 	x, err := uuid.Parse(string(id))
 	if err != nil {
 		return Content{}, fmt.Errorf("exchange id %q is no UUID", id)
 	}
-	return openMessage(ctx, o.o, o.log.Origin(), x, ref)
+	c, err := openMessage(ctx, o.o, o.log.Origin(), x, ref)
+	return c, o.log.explain(ctx, id, ref.I, err)
 }
 
 // Body writes the body of one message to w in flat memory. It is checked against its commitment before
@@ -102,13 +118,14 @@ func (o *Opener) Body(ctx context.Context, id exchange.ID, ref MessageRef, w io.
 	return m.copyTo(ctx, io.Discard, w)
 }
 
-// Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound.
+// Receipt opens the stored receipt of an exchange: ErrPending, ErrNotFound, ErrErased.
 func (o *Opener) Receipt(ctx context.Context, id exchange.ID) (string, error) {
 	x, err := uuid.Parse(string(id))
 	if err != nil {
 		return "", fmt.Errorf("exchange id %q is no UUID", id)
 	}
-	return readReceipt(ctx, o.o, o.log.Origin(), x)
+	compact, err := readReceipt(ctx, o.o, o.log.Origin(), x)
+	return compact, o.log.explain(ctx, id, receiptOf, err)
 }
 
 // Query says which entries are wanted; empty fields ask nothing.

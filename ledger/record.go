@@ -28,6 +28,7 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	if err := checkOwn(own); err != nil {
 		return exchange.Recorded{}, err
 	}
+	defer l.ring.enter(r.Class, classMonth(r.Captured))() // the generation of keys stays until the item is queued
 	it := &item{own: own, kind: r.Kind, exchange: x, opens: r.Kind == exchange.KindRequest, late: r.Late}
 	tail := Tail{Kind: r.Kind, Node: l.opts.Node, Exchange: r.Exchange, Route: r.Route, Operation: r.Operation,
 		Outcome: r.Outcome, Decision: r.Decision, Reason: string(r.Reason)}
@@ -49,7 +50,7 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	if it.tail, err = encodeFor(own, &tail); err != nil {
 		return exchange.Recorded{}, err
 	}
-	if it.terms, err = l.recordTerms(ctx, r); err != nil {
+	if it.terms, it.writes, err = l.recordTerms(ctx, x, r, it.writes); err != nil {
 		return exchange.Recorded{}, err
 	}
 	switch r.Kind {

@@ -69,6 +69,7 @@ func (l *Ledger) ListenSocket() (*Socket, error) {
 	mux.HandleFunc("GET /backup", s.backup)
 	mux.HandleFunc("POST /append", s.append)
 	mux.HandleFunc("POST /stamp", s.stamp)
+	s.eraseRoutes(mux)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	go func() { s.done <- s.server.Serve(ln) }()
 	return s, nil

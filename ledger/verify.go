@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -199,6 +200,11 @@ func (v *verifier) end(ctx context.Context) {
 		if size == 0 {
 			v.out.Addf("checkpoint", exchange.Indeterminate, "the log has no signed checkpoint")
 		}
+	}
+	if left, err := v.log.Unfinished(ctx); err != nil {
+		v.out.Addf("erasure", exchange.Broken, "%v", err)
+	} else if len(left) > 0 {
+		v.out.Addf("erasure", exchange.Remark, "an erasure or a disposal has begun and is not ended in class-month %s: give the verb again", strings.Join(left, ", "))
 	}
 	v.out.Counts["open_exchanges"] = int64(len(v.open))
 	if v.noKey > 0 {

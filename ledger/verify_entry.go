@@ -119,7 +119,10 @@ func (v *verifier) content(ctx context.Context, n uint64, x uuid.UUID, m Message
 		return
 	}
 	err := checkMessage(ctx, v.opener, v.log.Origin(), x, m)
+	err = v.log.explain(ctx, exchange.ID(x.String()), m.I, err)
 	switch {
+	case errors.Is(err, ErrErased):
+		v.out.Counts["contents_erased"]++
 	case err == nil:
 		v.out.Counts["contents_checked"]++
 	case errors.Is(err, ErrNoKey):
@@ -134,7 +137,11 @@ func (v *verifier) receipt(ctx context.Context, n uint64, e *Entry, x uuid.UUID,
 		return
 	}
 	compact, err := readReceipt(ctx, v.opener, v.log.Origin(), x)
+	err = v.log.explain(ctx, e.Exchange, receiptOf, err)
 	switch {
+	case errors.Is(err, ErrErased):
+		v.out.Counts["receipts_erased"]++
+		return
 	case errors.Is(err, ErrPending):
 		v.out.Counts["receipts_pending"]++
 		return

@@ -71,7 +71,6 @@ type Vault struct {
 
 	mu      sync.Mutex
 	session session
-	known   map[string]bool // class keys that exist
 }
 
 // DialVault logs in and looks whether the token is good. The context bounds the login only.
@@ -93,7 +92,7 @@ func DialVault(ctx context.Context, o VaultOptions) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{o: o, client: client, transport: transport, slots: make(chan struct{}, maxCalls), loginSlot: make(chan struct{}, 1),
-		log: o.Logger, known: map[string]bool{}, session: session{replaced: make(chan struct{})}}
+		log: o.Logger, session: session{replaced: make(chan struct{})}}
 	if v.log == nil {
 		v.log = slog.Default()
 	}

@@ -11,15 +11,19 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// DataKey implements Custody.
+// DataKey implements Custody. It asks first and makes the class key only when there is none: so the
+// archivist, who wraps keys under a new generation that the gateway has made, needs no right to make one.
 func (v *Vault) DataKey(ctx context.Context, name string) (DataKey, error) {
 	var out DataKey
-	if err := v.ensureClassKey(ctx, name); err != nil {
-		return out, err
+	data, err := v.askDataKey(ctx, name)
+	if errors.Is(err, ErrNoClassKey) {
+		if err := v.makeClassKey(ctx, name); err != nil {
+			return out, err
+		}
+		data, err = v.askDataKey(ctx, name)
 	}
-	data, err := v.write(ctx, "asking a data key of "+name, v.o.ClassMount+"/datakey/plaintext/"+name, map[string]any{"bits": 256})
 	if err != nil {
-		return out, v.classError(name, err)
+		return out, err
 	}
 	plain, _ := data["plaintext"].(string)
 	wrapped, _ := data["ciphertext"].(string)
@@ -33,25 +37,22 @@ func (v *Vault) DataKey(ctx context.Context, name string) (DataKey, error) {
 	return out, nil
 }
 
-// ensureClassKey makes a class key when this process has not seen it: with its type and nothing else,
-// which is all that the gateway's policy allows.
-func (v *Vault) ensureClassKey(ctx context.Context, name string) error {
-	v.mu.Lock()
-	known := v.known[name]
-	v.mu.Unlock()
-	if known {
-		return nil
-	}
+func (v *Vault) askDataKey(ctx context.Context, name string) (map[string]any, error) {
 	if !classKeyName.MatchString(name) {
-		return fmt.Errorf("class key name %q: lower-case letters, digits and . _ - only", name)
+		return nil, fmt.Errorf("class key name %q: lower-case letters, digits and . _ - only", name)
 	}
-	if _, err := v.write(ctx, "making class key "+name, v.o.ClassMount+"/keys/"+name, map[string]any{"type": "aes256-gcm96"}); err != nil {
-		return err
+	data, err := v.write(ctx, "asking a data key of "+name, v.o.ClassMount+"/datakey/plaintext/"+name, map[string]any{"bits": 256})
+	if err != nil {
+		return nil, v.classError(name, err)
 	}
-	v.mu.Lock()
-	v.known[name] = true
-	v.mu.Unlock()
-	return nil
+	return data, nil
+}
+
+// makeClassKey makes a class key: with its type and nothing else, which is all that the gateway's policy
+// allows. Of one that is there already Vault changes nothing.
+func (v *Vault) makeClassKey(ctx context.Context, name string) error {
+	_, err := v.write(ctx, "making class key "+name, v.o.ClassMount+"/keys/"+name, map[string]any{"type": "aes256-gcm96"})
+	return err
 }
 
 // classError tells a class key that is gone from other refusals. Vault has no code for it, only texts. A 404 is
@@ -119,8 +120,5 @@ func (v *Vault) DeleteClassKey(ctx context.Context, name string) error {
 	_, err := v.call(ctx, "deleting class key "+name, func(ctx context.Context) (*api.Secret, error) {
 		return v.client.Logical().DeleteWithContext(ctx, v.o.ClassMount+"/keys/"+name)
 	})
-	v.mu.Lock()
-	delete(v.known, name)
-	v.mu.Unlock()
 	return err
 }

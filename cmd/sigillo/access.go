@@ -87,11 +87,40 @@ func (p *parts) openWriter(ctx context.Context) (*writer, error) {
 	if !ledger.StoppedCleanly(p.cfg.Data) {
 		return nil, undetermined(fmt.Errorf("the ledger in %s was not stopped cleanly: start 'sigillo run' (it recovers), then try again", p.cfg.Data))
 	}
-	l, err := p.openLedger(ctx)
+	g, err := p.withGatewayCustody(ctx)
 	if err != nil {
+		return nil, err
+	}
+	l, err := g.openLedger(ctx)
+	if err != nil {
+		g.close()
 		return nil, openError(err)
 	}
-	return w, w.use(ctx, l)
+	if err := w.use(ctx, l); err != nil {
+		g.close()
+		return nil, err
+	}
+	end := w.end
+	w.end = func() error { defer g.close(); return end() }
+	return w, nil
+}
+
+// withGatewayCustody is the same configuration with the gateway's own credentials, which write and sign: a user's
+// may read, or destroy keys, and would leave signatures pending for ever.
+func (p *parts) withGatewayCustody(ctx context.Context) (*parts, error) {
+	g := &parts{cfg: p.cfg, log: p.log}
+	var err error
+	if g.custody, err = openCustody(ctx, p.cfg, asGateway, p.log); err != nil {
+		return nil, undetermined(fmt.Errorf("opening the custody of keys: %w", err))
+	}
+	return g, nil
+}
+
+// closeLedger closes a ledger that a verb held; what cannot be signed in time is signed after the next start.
+func (p *parts) closeLedger(ctx context.Context, l *ledger.Ledger) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.Server.ShutdownGrace)
+	defer cancel()
+	return l.Close(ctx)
 }
 
 // use lets the verb work on a ledger that this process holds.
@@ -101,7 +130,7 @@ func (w *writer) use(ctx context.Context, l *ledger.Ledger) error {
 		return undetermined(errors.Join(err, l.Close(ctx)))
 	}
 	w.log, w.accessed, w.exported, w.ensureStamped = log, l.Accessed, l.Exported, l.EnsureStamped
-	w.end = func() error { return l.Close(context.WithoutCancel(ctx)) }
+	w.end = func() error { return w.closeLedger(ctx, l) }
 	return nil
 }
 

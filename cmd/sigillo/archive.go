@@ -22,6 +22,8 @@ import (
 )
 
 type archiveCommand struct {
+	Dispose archiveDisposeCommand `cmd:"" help:"Dispose of a class-month whose retention is over."`
+
 	Verify archiveVerifyCommand `cmd:"" help:"Verify a conservation package, a directory or a .zip, from its own material and your trust anchors."`
 }
 

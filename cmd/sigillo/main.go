@@ -62,7 +62,9 @@ type commands struct {
 	Proof   proofCommand   `cmd:"" group:"officer" help:"Prove one entry, or that the log only grew, to somebody without the ledger."`
 
 	Export  exportCommand  `cmd:"" group:"archivist" help:"Export conservation packages."`
-	Archive archiveCommand `cmd:"" group:"archivist" help:"Verify a conservation package."`
+	Archive archiveCommand `cmd:"" group:"archivist" help:"Verify a conservation package; dispose of a class-month."`
+	Erase   eraseCommand   `cmd:"" group:"archivist" help:"Erase the content of an exchange, in the ledger and in every backup of it."`
+	Index   indexCommand   `cmd:"" group:"engineer" help:"Rebuild the index of a stopped ledger."`
 }
 
 // console is where a verb talks to its user.

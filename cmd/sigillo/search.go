@@ -53,12 +53,30 @@ func (s *searchCommand) Run(ctx context.Context, c console) error {
 			fmt.Fprintln(c.out, string(e.Bytes))
 			continue
 		}
-		fmt.Fprintln(c.out, summary(e))
+		gone, err := erasedMark(ctx, r.log, e)
+		if err != nil {
+			return readError(err)
+		}
+		fmt.Fprintln(c.out, summary(e)+gone)
 	}
 	if len(found) == 0 {
 		return negative("nothing found")
 	}
 	return nil
+}
+
+// erasedMark says which entry erased content of this one, if one did.
+func erasedMark(ctx context.Context, log *ledger.Log, e ledger.Stored) (string, error) {
+	for _, m := range e.Messages {
+		by, err := log.ErasedBy(ctx, e.Exchange, m.I)
+		if err != nil {
+			return "", err
+		}
+		if by != nil {
+			return fmt.Sprintf("  [%v]", by), nil
+		}
+	}
+	return "", nil
 }
 
 // summary is one entry as one line for people.

@@ -37,7 +37,11 @@ func (s *showCommand) Run(ctx context.Context, c console) error {
 			fmt.Fprintln(c.out, string(e.Bytes))
 			continue
 		}
-		fmt.Fprintln(c.out, summary(e))
+		gone, err := erasedMark(ctx, r.log, e)
+		if err != nil {
+			return readError(err)
+		}
+		fmt.Fprintln(c.out, summary(e)+gone)
 		var pretty any
 		if err := json.Unmarshal(e.Bytes, &pretty); err != nil {
 			return err

@@ -47,7 +47,7 @@ func (s *source) Content(ctx context.Context, x exchange.ID, i int) (archive.Con
 			continue
 		}
 		c, err := s.opener.Content(ctx, x, r)
-		if errors.Is(err, ledger.ErrDestroyed) {
+		if errors.Is(err, ledger.ErrErased) {
 			return archive.Content{}, fmt.Errorf("%w: %w", archive.ErrErased, err)
 		}
 		return archive.Content{Head: c.Head, Body: c.Body, Salt: c.Salt}, err
@@ -82,8 +82,8 @@ func (s *source) Before(ctx context.Context, n uint64) ([]byte, bool, error) {
 
 func (s *source) Receipt(ctx context.Context, x exchange.ID) (string, error) {
 	r, err := s.opener.Receipt(ctx, x)
-	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrPending) {
-		return "", nil // an exchange that recovery closed has none; a pending one stays out
+	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrPending) || errors.Is(err, ledger.ErrErased) {
+		return "", nil // an exchange that recovery closed has none; a pending one stays out; an erased one is gone
 	}
 	return r, err
 }
