@@ -165,6 +165,9 @@ func (l *Ledger) start(ctx context.Context, unclean bool) error {
 	} else if unclean {
 		err = l.closeOpen(ctx, started, m.size)
 	}
+	if err == nil {
+		err = l.noteSalvage(ctx)
+	}
 	if err != nil {
 		cancel()
 		return err

@@ -37,8 +37,8 @@ func (l *Ledger) preserve(seen *inspection) (string, error) {
 	}
 	names = append(append(names, seen.orphans...), "MANIFEST")
 	to := filepath.Join(dir, preservedDirName, strings.ReplaceAll(l.clock().UTC().Format(preservedLayout), ".", ""))
-	part := to + ".part" // renamed when it is whole: a start that is killed here leaves no half copy
-	if err := os.MkdirAll(part, 0o700); err != nil {
+	part := filepath.Join(dir, preservedDirName, "part") // renamed when it is whole: a start that is killed here leaves no half copy
+	if err := errors.Join(os.RemoveAll(part), os.MkdirAll(part, 0o700)); err != nil {
 		return "", err
 	}
 	for _, name := range names {
@@ -76,7 +76,7 @@ func sameHead(dir, kept string) bool {
 	return err == nil && err2 == nil && bytes.Equal(now, then)
 }
 
-// preservedCopies gives the whole copies, oldest first, and removes what a killed start left half made.
+// preservedCopies gives the whole copies, oldest first.
 func preservedCopies(dir string) ([]string, error) {
 	names, err := os.ReadDir(filepath.Join(dir, preservedDirName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -87,15 +87,12 @@ func preservedCopies(dir string) ([]string, error) {
 	}
 	var out []string
 	for _, f := range names {
-		path := filepath.Join(dir, preservedDirName, f.Name())
-		if strings.HasSuffix(f.Name(), ".part") {
-			err = errors.Join(err, os.RemoveAll(path))
-		} else if _, ok := preservedTime(f.Name()); ok && f.IsDir() {
-			out = append(out, path)
+		if _, ok := preservedTime(f.Name()); ok && f.IsDir() {
+			out = append(out, filepath.Join(dir, preservedDirName, f.Name()))
 		}
 	}
 	sort.Strings(out)
-	return out, err
+	return out, nil
 }
 
 func preservedTime(name string) (time.Time, bool) {
@@ -134,9 +131,9 @@ func DropPreserved(dir string, before time.Time) (n int, err error) {
 
 // Preserved counts the copies of unclean stops that wait for a full verification.
 func (l *Ledger) Preserved() int {
-	names, err := os.ReadDir(filepath.Join(l.opts.Dir, preservedDirName))
+	kept, err := preservedCopies(l.opts.Dir)
 	if err != nil {
 		return 0
 	}
-	return len(names)
+	return len(kept)
 }

@@ -37,16 +37,16 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 	if err != nil {
 		return nil, nil, fmt.Errorf("looking at the store's files: %w", err)
 	}
-	closed := false
+	damaged := false
 	for _, d := range seen.found {
 		if d.File == headFileName {
 			continue // finishLog says it
 		}
 		found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: oneLine(errors.New(d.String()))})
-		closed = closed || d.closed
+		damaged = damaged || d.closed || filepath.Ext(d.File) == ".sst"
 	}
-	if closed {
-		return nil, found, &DamagedError{Dir: dir, Damage: seen.found}
+	if damaged {
+		return openSalvaged(ctx, dir, log, found)
 	}
 	if seen.clean {
 		db, err := badger.Open(storeOptions(store, log).WithReadOnly(true))
@@ -75,6 +75,24 @@ func openCopy(ctx context.Context, dir string, log *slog.Logger, found []exchang
 		return nil, found, errors.Join(fmt.Errorf("the store in %s cannot be opened, not even in a copy: %w", dir, err), remove())
 	}
 	return finishLog(ctx, dir, db, func() error { return errors.Join(db.Close(), remove()) }, found)
+}
+
+// openSalvaged reads what is whole in the files of a store that Badger must not be let near: it ends the
+// process over a damaged table, or drops what it cannot read.
+func openSalvaged(ctx context.Context, dir string, log *slog.Logger, found []exchange.Finding) (*Log, []exchange.Finding, error) {
+	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(dir)), ".sigillo-copy-")
+	if err != nil {
+		return nil, found, fmt.Errorf("making room for a copy of the ledger: %w", err)
+	}
+	remove := func() error { return os.RemoveAll(tmp) }
+	a, err := assemble(ctx, SalvageOptions{Dir: dir, Preserved: []string{}, Logger: log}, tmp)
+	if err == nil {
+		if err = a.keepHead(ctx); err == nil {
+			return finishLog(ctx, dir, a.db, func() error { return errors.Join(a.db.Close(), remove()) }, found)
+		}
+		err = errors.Join(err, a.db.Close())
+	}
+	return nil, found, errors.Join(fmt.Errorf("reading what is left of the store in %s: %w", dir, err), remove())
 }
 
 // finishLog reads head and genesis and holds the head against the HEAD file.

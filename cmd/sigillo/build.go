@@ -140,7 +140,7 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 	}
 	o := ledger.Options{Dir: p.cfg.Data, Origin: p.cfg.Origin, Node: p.cfg.Node, Software: software, Custody: p.custody.Kind(),
 		Checkpoints: checkpoint, Receipts: receiptSigner{receipts}, Keys: p.classKeys(), PublicKeys: public,
-		DiskStop: uint64(p.cfg.Disk.Stop), Logger: p.log}
+		DiskStop: uint64(p.cfg.Disk.Stop), DiskWarn: uint64(p.cfg.Disk.Warn), Logger: p.log}
 	s, err := p.stampers()
 	if err != nil {
 		return nil, err

@@ -113,11 +113,12 @@ func startGateway(ctx context.Context, path string, log *slog.Logger) (_ *runnin
 	return g, nil
 }
 
-// openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged is
-// a verdict, anything else could not be told.
+// openError gives an error of opening the ledger its exit code: one that is damaged, or has lost what was
+// acknowledged, is a verdict, anything else could not be told.
 func openError(err error) error {
 	var behind *ledger.BehindError
-	if errors.As(err, &behind) {
+	var damaged *ledger.DamagedError
+	if errors.As(err, &behind) || errors.As(err, &damaged) {
 		return &exitError{exitNegative, err}
 	}
 	return undetermined(err)
@@ -144,7 +145,7 @@ func (g *runningGateway) startAdmin(jwks []byte) error {
 			return nil
 		},
 	}
-	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks, Warnings: g.ledgerWarnings()}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	g.ended = make(chan struct{})
 	go func() {
 		defer close(g.ended)
