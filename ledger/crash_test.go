@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 func writeForEver(dir string, noSync bool) error {
 	o := testOptions(dir, newSeedKeys(21))
 	o.noSync = noSync
+	if os.Getenv(writerEnv+"_FULL") != "" {
+		o.DiskStop = 1 // nothing stops it before the disk is full
+	}
 	l, err := Open(context.Background(), o)
 	if err != nil {
 		return err

@@ -47,8 +47,8 @@ func (l *Ledger) DiskState() (state DiskState, free uint64, err error) {
 	return DiskOK, free, nil
 }
 
-// reserveSize is what a start needs: the stop mark, and a quarter of it for what recovery writes.
-func (l *Ledger) reserveSize() uint64 { return l.opts.DiskStop + l.opts.DiskStop/4 }
+// reserveSize is what a start needs: the stop mark, and half of it for the copies of an unclean stop and for what recovery writes.
+func (l *Ledger) reserveSize() uint64 { return l.opts.DiskStop + l.opts.DiskStop/2 }
 
 // makeRoom refuses to open on a disk with less free space than the stop mark. It frees the reserve
 // before it gives up.

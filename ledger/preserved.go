@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // preservedDirName holds untouched copies of the store's active files, made before an unclean store is
@@ -36,6 +38,9 @@ func (l *Ledger) preserve(seen *inspection) (string, error) {
 		names = append(names, v[len(v)-1])
 	}
 	names = append(append(names, seen.orphans...), "MANIFEST")
+	if err := l.roomFor(seen.store, names); err != nil {
+		return "", err
+	}
 	to := filepath.Join(dir, preservedDirName, strings.ReplaceAll(l.clock().UTC().Format(preservedLayout), ".", ""))
 	part := filepath.Join(dir, preservedDirName, "part") // renamed when it is whole: a start that is killed here leaves no half copy
 	if err := errors.Join(os.RemoveAll(part), os.MkdirAll(part, 0o700)); err != nil {
@@ -53,6 +58,26 @@ func (l *Ledger) preserve(seen *inspection) (string, error) {
 		return "", err
 	}
 	return to, l.boundPreserved(append(kept, to))
+}
+
+// roomFor refuses to begin a copy that would leave less than the stop mark.
+func (l *Ledger) roomFor(store string, names []string) error {
+	var size uint64
+	for _, name := range names {
+		var s unix.Stat_t
+		if err := unix.Stat(filepath.Join(store, name), &s); err != nil {
+			return err
+		}
+		size += uint64(s.Blocks) * 512
+	}
+	free, err := freeSpace(l.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if free < size+l.opts.DiskStop {
+		return fmt.Errorf("%d MiB free, %d MiB are needed: make room on this disk, then start again; nothing is lost: %w", free>>20, (size+l.opts.DiskStop)>>20, ErrNoSpace)
+	}
+	return nil
 }
 
 // boundPreserved keeps copies from filling the disk. It drops the oldest of those beyond the bound: the

@@ -169,7 +169,7 @@ func (l *Ledger) compareHead(ctx context.Context, acked headMark, preserved stri
 		return behind(0, "no head record")
 	}
 	if err != nil {
-		return err
+		return behind(0, err.Error())
 	}
 	if h.Size < acked.Size {
 		return behind(h.Size, "the newest entries are gone")

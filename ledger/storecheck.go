@@ -294,27 +294,34 @@ func readData(path string) (b []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
+	end, err := dataEnd(f)
 	if err != nil {
 		return nil, err
-	}
-	end := int64(0)
-	for end < info.Size() {
-		data, err := f.Seek(end, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break // nothing but a hole is left
-		}
-		if err != nil {
-			end = info.Size() // a file system without holes
-			break
-		}
-		if end, err = f.Seek(data, unix.SEEK_HOLE); err != nil {
-			return nil, err
-		}
 	}
 	b = make([]byte, end)
 	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
 		return nil, err
 	}
 	return b, nil
+}
+
+// dataEnd is where the last data of a sparse file ends: Badger's logs are large and mostly a hole.
+func dataEnd(f *os.File) (end int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	for end < info.Size() {
+		data, err := f.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return end, nil // nothing but a hole is left
+		}
+		if err != nil {
+			return info.Size(), nil // a file system that does not tell
+		}
+		if end, err = f.Seek(data, unix.SEEK_HOLE); err != nil {
+			return 0, err
+		}
+	}
+	return end, nil
 }
