@@ -268,3 +268,52 @@ func TestRefusedStartRepeatedKeepsOneCopy(t *testing.T) {
 		t.Errorf("%d copies, %v", len(kept), err)
 	}
 }
+
+// TestDamagedListOfFilesIsAnUncleanStop: CLEAN carries no evidence; without it a start is only more careful.
+func TestDamagedListOfFilesIsAnUncleanStop(t *testing.T) {
+	k := newSeedKeys(35)
+	dir := stopped(t, k)
+	flip(t, filepath.Join(dir, cleanFileName), 80)
+	if StoppedCleanly(dir) {
+		t.Error("a damaged CLEAN stands for a clean stop")
+	}
+	wantIntact(t, verifyDir(t, dir, k))
+	l := openTest(t, dir, k)
+	if l.Preserved() != 1 {
+		t.Error("nothing was kept")
+	}
+	fill(t, l, 1)
+	closeTest(t, l)
+	wantIntact(t, verifyDir(t, dir, k))
+	must(t, os.RemoveAll(filepath.Join(dir, storeDirName)))
+	if v := verifyDir(t, dir, k); v.Verdict != exchange.Broken {
+		t.Errorf("without a store: %s", v.Verdict)
+	}
+	refused(t, dir, k)
+}
+
+// TestDamageFoundWhileServingEndsTheLedger: a table beyond what a start reads.
+func TestDamageFoundWhileServingEndsTheLedger(t *testing.T) {
+	k := newSeedKeys(36)
+	dir := stopped(t, k)
+	l, err := Open(t.Context(), testOptions(dir, k))
+	must(t, err)
+	sst := storeFile(t, dir, ".sst", false)
+	flip(t, sst, 40)
+	err = l.readTables(t.Context())
+	var damaged *DamagedError
+	if !errors.As(err, &damaged) || !strings.Contains(err.Error(), filepath.Base(sst)) {
+		t.Fatalf("error %v", err)
+	}
+	l.fail(err)
+	if _, err := l.Record(t.Context(), requestRecord(newID(), nil)); !errors.As(err, &damaged) {
+		t.Errorf("an entry on a damaged ledger: %v", err)
+	}
+	if err := l.Close(t.Context()); !errors.As(err, &damaged) {
+		t.Errorf("closing: %v", err)
+	}
+	seen, err := inspectStore(dir, 0) // as a start does that reads no block by itself
+	if err != nil || len(seen.found) != 1 {
+		t.Errorf("the next start sees %v, %v", seen.found, err)
+	}
+}

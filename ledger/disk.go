@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"sigillo/ledger/storefile"
@@ -139,6 +141,18 @@ func (l *Ledger) watch(ctx context.Context) {
 	}
 }
 
+// damagedFileName names a table that was found damaged while serving: the next start reads it whole.
+const damagedFileName = "DAMAGED"
+
+// knownDamage gives the tables that were found damaged while serving.
+func knownDamage(dir string) []string {
+	b, err := os.ReadFile(filepath.Join(dir, damagedFileName))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b))
+}
+
 // readTables checks every block of the tables that are there now.
 func (l *Ledger) readTables(ctx context.Context) error {
 	m, err := storefile.ReadManifest(filepath.Join(l.opts.Dir, storeDirName))
@@ -154,6 +168,9 @@ func (l *Ledger) readTables(ctx context.Context) error {
 			continue // compacted away, blocks verified as they were read
 		}
 		if _, _, err := checkTable(path, info.Size(), -1); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if werr := renameio.WriteFile(filepath.Join(l.opts.Dir, damagedFileName), []byte(name+"\n"), 0o600); werr != nil {
+				l.log.Error("the damage cannot be written down", "error", werr.Error())
+			}
 			return &DamagedError{Dir: l.opts.Dir, Damage: []Damage{{File: inStore(name), Problem: err.Error()}}}
 		}
 		select {

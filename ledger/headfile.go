@@ -119,12 +119,6 @@ func intactSlots(dir string) int {
 	return len(headSlots(b))
 }
 
-// StoppedCleanly tells whether the ledger in dir was stopped cleanly, without changing anything.
-func StoppedCleanly(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, cleanFileName))
-	return err == nil
-}
-
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -27,7 +27,7 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 	store := filepath.Join(dir, storeDirName)
 	if ok, err := hasStore(store); err != nil {
 		return nil, nil, err
-	} else if !ok {
+	} else if _, err := os.Stat(filepath.Join(dir, headFileName)); !ok && err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", dir, ErrNoLedger)
 	}
 	if running(dir) {

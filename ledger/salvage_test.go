@@ -156,11 +156,10 @@ func TestSalvageOfAStoreThatBadgerRefuses(t *testing.T) {
 	k := newSeedKeys(41)
 	from := stopped(t, k)
 	for what, harm := range map[string]func(dir string){
-		"no MANIFEST":     func(dir string) { must(t, os.Remove(filepath.Join(dir, storeDirName, "MANIFEST"))) },
-		"no index":        func(dir string) { f := storeFile(t, dir, ".sst", false); flip(t, f, dataSize(t, f)-60) },
-		"a cut table":     func(dir string) { f := storeFile(t, dir, ".sst", true); must(t, os.Truncate(f, dataSize(t, f)-30)) },
-		"no HEAD":         func(dir string) { must(t, os.Remove(filepath.Join(dir, headFileName))) },
-		"a damaged CLEAN": func(dir string) { must(t, os.WriteFile(filepath.Join(dir, cleanFileName), []byte("?"), 0o600)) },
+		"no MANIFEST": func(dir string) { must(t, os.Remove(filepath.Join(dir, storeDirName, "MANIFEST"))) },
+		"no index":    func(dir string) { f := storeFile(t, dir, ".sst", false); flip(t, f, dataSize(t, f)-60) },
+		"a cut table": func(dir string) { f := storeFile(t, dir, ".sst", true); must(t, os.Truncate(f, dataSize(t, f)-30)) },
+		"no HEAD":     func(dir string) { must(t, os.Remove(filepath.Join(dir, headFileName))) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := copyDir(t, from)

@@ -20,7 +20,7 @@ import (
 // not name, cuts damaged logs off, and ends the process over a damaged table index.
 // A start reads list, MANIFEST, table indexes, the logs of an unclean stop and the newest quickBlocks
 // bytes of tables; verify reads every block.
-const quickBlocks = 128 << 20
+const quickBlocks = 256 << 20
 
 // Damage is what is wrong with one file of a ledger.
 type Damage struct {
@@ -200,6 +200,7 @@ func (i *inspection) tables(blocks int64) {
 		}
 	}
 	slices.Reverse(m.Tables) // the newest first: they are compacted first
+	known := knownDamage(i.dir)
 	for _, name := range m.Tables {
 		size, ok := i.files[name]
 		if !ok {
@@ -208,11 +209,17 @@ func (i *inspection) tables(blocks int64) {
 			}
 			continue
 		}
-		left, at, err := checkTable(filepath.Join(i.store, name), size, blocks)
+		budget := blocks
+		if slices.Contains(known, name) {
+			budget = -1
+		}
+		left, at, err := checkTable(filepath.Join(i.store, name), size, budget)
 		if err != nil {
 			i.add(at < 0, inStore(name), "%v", err)
 		}
-		blocks = left
+		if budget >= 0 {
+			blocks = left
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -53,13 +54,26 @@ func readStoreList(dir string, clean bool) (s storeList, err error) {
 		return storeList{path: name}, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &s)
+		err = errors.New("wrong checksum")
+		if line, ok := bytes.CutSuffix(b, []byte("\n")); ok && len(line) > 65 && fmt.Sprintf("%x", sha256.Sum256(line[65:])) == string(line[:64]) {
+			err = json.Unmarshal(line[65:], &s)
+		}
 	}
 	s.path = name
 	if err != nil {
 		return s, fmt.Errorf("the list of the store's files is damaged: %w", err)
 	}
 	return s, nil
+}
+
+// StoppedCleanly tells whether the ledger in dir was stopped cleanly, without changing anything. A list
+// that is damaged is none: the start is then that after an unclean stop.
+func StoppedCleanly(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, cleanFileName)); err != nil {
+		return false
+	}
+	_, err := readStoreList(dir, true)
+	return err == nil
 }
 
 // listStore makes the list of the files in dir's store as they are.
@@ -99,7 +113,7 @@ func writeStoreList(dir, name string, s storeList) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, name), append(b, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "%x %s\n", sha256.Sum256(b), b), 0o600); err != nil {
 		return err
 	}
 	return syncDir(dir)
@@ -119,7 +133,12 @@ func markClean(dir string) error {
 
 // takeClean takes the sign of a clean stop away; until markRunning its list stands as that of the store.
 func takeClean(dir string) error {
-	err := os.Rename(filepath.Join(dir, cleanFileName), filepath.Join(dir, filesFileName))
+	clean := filepath.Join(dir, cleanFileName)
+	take := func() error { return os.Rename(clean, filepath.Join(dir, filesFileName)) }
+	if !StoppedCleanly(dir) {
+		take = func() error { return os.Remove(clean) } // damaged, or not there
+	}
+	err := take()
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
