@@ -107,7 +107,7 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 		missing   uint64
 		losses    int
 	}{
-		{"an entry in the value log", ".vlog", entryRecord(70, 80), 1, 0},
+		{"an entry in the value log", ".vlog", entryRecord(79, 80), 1, 0},
 		{"a message key in the write-ahead file", ".mem", func(r storefile.Record) bool { return r.Key[0] == tableMessageKey && len(r.Value) == messageKeySize }, 0, 1},
 	} {
 		t.Run(c.what, func(t *testing.T) {
