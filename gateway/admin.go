@@ -12,6 +12,8 @@ type Admin struct {
 	JWKS   []byte
 	Checks map[string]func() error // readiness: what must hold, by name
 	Log    http.Handler            // what lies under /log/; nil: nothing does
+
+	Warnings map[string]func() string // what to look after soon, by name; "" when all is well. Readiness stands
 }
 
 // ServeHTTP answers /livez, /readyz[?verbose], /.well-known/jwks.json and /log/….
@@ -47,11 +49,18 @@ func (a Admin) ready(w http.ResponseWriter, verbose bool) {
 			lines = append(lines, "[+] "+name)
 		}
 	}
+	warned := false
+	for name, warning := range a.Warnings {
+		if text := warning(); text != "" {
+			warned = true
+			lines = append(lines, fmt.Sprintf("[!] %s: %s", name, text))
+		}
+	}
 	slices.Sort(lines)
 	if !good {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	if verbose || !good {
+	if verbose || !good || warned {
 		fmt.Fprintln(w, strings.Join(lines, "\n"))
 		return
 	}

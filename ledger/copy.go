@@ -31,7 +31,11 @@ func copyFile(to, from string) (err error) {
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
 		return out.Sync()
 	}
-	if err := copySparse(out, in); err != nil {
+	end, err := dataEnd(in)
+	if err != nil {
+		return err
+	}
+	if err := copySparse(out, io.NewSectionReader(in, 0, end)); err != nil {
 		return fmt.Errorf("copying %s: %w", from, err)
 	}
 	if err := out.Truncate(info.Size()); err != nil {
@@ -60,7 +64,7 @@ func copySparse(out *os.File, in io.Reader) error {
 	}
 }
 
-// copyLedger copies what a reader of a ledger needs: the store, HEAD and the sign of a clean stop.
+// copyLedger copies what a reader of a ledger needs: the store, HEAD and the lists of its files.
 func copyLedger(to, from string) error {
 	if err := os.MkdirAll(filepath.Join(to, storeDirName), 0o700); err != nil {
 		return err
@@ -77,7 +81,7 @@ func copyLedger(to, from string) error {
 			return err
 		}
 	}
-	for _, name := range []string{headFileName, cleanFileName} {
+	for _, name := range []string{headFileName, cleanFileName, filesFileName} {
 		if err := copyFile(filepath.Join(to, name), filepath.Join(from, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -12,11 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"sigillo/internal/exchange"
+	"sigillo/internal/testbed"
 )
 
 const writerEnv = "SIGILLO_TEST_WRITER"
@@ -36,6 +34,9 @@ func TestMain(m *testing.M) {
 func writeForEver(dir string, noSync bool) error {
 	o := testOptions(dir, newSeedKeys(21))
 	o.noSync = noSync
+	if os.Getenv(writerEnv+"_FULL") != "" {
+		o.DiskStop = 1 // nothing stops it before the disk is full
+	}
 	l, err := Open(context.Background(), o)
 	if err != nil {
 		return err
@@ -174,59 +175,22 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// ext4Shutdown is EXT4_IOC_SHUTDOWN; the argument EXT4_GOING_FLAGS_NOLOGFLUSH drops everything that was
-// not synced, as a power cut does.
-const (
-	ext4Shutdown   = 0x8004587d
-	ext4NoLogFlush = 2
-)
-
 // powerMount mounts a fresh ext4 from a loop file; cut makes it lose its power, remount brings it back.
 func powerMount(t *testing.T) (dir string, cut, remount func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a power cut needs root: it mounts a file system of its own")
+	d, err := testbed.MountDisk(t.TempDir(), 1<<30)
+	if err != nil {
+		t.Skipf("a power cut needs a disk of its own: %v", err)
 	}
-	base := t.TempDir()
-	img, dir := filepath.Join(base, "disk"), filepath.Join(base, "mnt")
-	run := func(name string, args ...string) error {
-		out, err := exec.Command(name, args...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", name, err, out)
-		}
-		return nil
-	}
-	err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(img, nil, 0o600), os.Truncate(img, 1<<30))
+	t.Cleanup(func() { must(t, d.Close()) })
+	return d.Dir, func() { must(t, d.Cut()) }, func() { must(t, d.Remount()) }
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(run("mkfs.ext4", "-q", img), run("mount", "-o", "loop", img, dir)); err != nil {
-		t.Skipf("a power cut needs mkfs.ext4 and a loop device: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := run("umount", dir); err != nil {
-			t.Error(err)
-		}
-	})
-	cut = func() {
-		f, err := os.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		flags := uint32(ext4NoLogFlush)
-		if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), ext4Shutdown, uintptr(unsafe.Pointer(&flags))); e != 0 {
-			t.Fatal(e)
-		}
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	remount = func() {
-		if err := errors.Join(run("umount", dir), run("mount", "-o", "loop", img, dir)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir, cut, remount
 }
 
 func TestPowerCutLosesNothingAcknowledged(t *testing.T) {

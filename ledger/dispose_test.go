@@ -191,7 +191,7 @@ func TestDisposalIsRefused(t *testing.T) {
 	}
 }
 
-// TestIndexRebuild: the index made anew is the index that was, byte for byte.
+// TestIndexRebuild: the index made anew says what the index said that was.
 func TestIndexRebuild(t *testing.T) {
 	dir, k := t.TempDir(), newMortalKeys(53)
 	l, old, recent, month := twoMonths(t, dir, k, 5)
@@ -200,16 +200,7 @@ func TestIndexRebuild(t *testing.T) {
 	}
 	_, _ = old, month
 	dump := func() string {
-		var b bytes.Buffer
-		for _, table := range []byte{tableExchange, tableOwnIndex, tableTerm, tableKeyed} {
-			if err := l.View().Scan(t.Context(), []byte{table}, nil, func(key, value []byte) error {
-				fmt.Fprintf(&b, "%x %x\n", key, value)
-				return nil
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return b.String()
+		return strings.Join(indexOf(t, l.View()), "\n")
 	}
 	rebuild := func(when string) RebuildReport {
 		before := dump()

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,16 +84,7 @@ func readHeadFile(dir string) (m headMark, found bool, err error) {
 	if err != nil {
 		return m, false, err
 	}
-	for i := 0; i+slotSize <= len(b) || i == 0; i += slotSize {
-		end := min(i+slotSize, len(b))
-		line, _, ok := bytes.Cut(b[i:end], []byte("\n"))
-		if !ok || len(line) < 66 {
-			continue
-		}
-		var s headMark
-		if fmt.Sprintf("%x", sha256.Sum256(line[65:])) != string(line[:64]) || json.Unmarshal(line[65:], &s) != nil {
-			continue
-		}
+	for _, s := range headSlots(b) {
 		if !found || s.Seq > m.Seq {
 			m, found = s, true
 		}
@@ -105,29 +95,28 @@ func readHeadFile(dir string) (m headMark, found bool, err error) {
 	return m, true, nil
 }
 
-// markClean leaves the sign of a clean stop; takeClean removes it and tells whether it was there.
-func markClean(dir string) error {
-	if err := renameio.WriteFile(filepath.Join(dir, cleanFileName), []byte("stopped cleanly\n"), 0o600); err != nil {
-		return fmt.Errorf("marking the clean stop: %w", err)
+// headSlots gives the intact marks of a HEAD file.
+func headSlots(b []byte) (marks []headMark) {
+	for i := 0; i+slotSize <= len(b) || i == 0; i += slotSize {
+		line, _, ok := bytes.Cut(b[i:min(i+slotSize, len(b))], []byte("\n"))
+		if !ok || len(line) < 66 {
+			continue
+		}
+		var s headMark
+		if fmt.Sprintf("%x", sha256.Sum256(line[65:])) == string(line[:64]) && json.Unmarshal(line[65:], &s) == nil {
+			marks = append(marks, s)
+		}
 	}
-	return syncDir(dir)
+	return marks
 }
 
-func takeClean(dir string) (bool, error) {
-	err := os.Remove(filepath.Join(dir, cleanFileName))
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
+// intactSlots counts the intact slots of the HEAD file.
+func intactSlots(dir string) int {
+	b, err := os.ReadFile(filepath.Join(dir, headFileName))
 	if err != nil {
-		return false, err
+		return 0
 	}
-	return true, syncDir(dir)
-}
-
-// StoppedCleanly tells whether the ledger in dir was stopped cleanly, without changing anything.
-func StoppedCleanly(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, cleanFileName))
-	return err == nil
+	return len(headSlots(b))
 }
 
 func syncDir(dir string) error {

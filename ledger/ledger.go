@@ -47,6 +47,7 @@ type Options struct {
 	// DiskStop is the free space in bytes below which nothing is appended: Badger dies of SIGBUS on a
 	// full disk. 0 means the default: twice what its files may grow by before the next check.
 	DiskStop uint64
+	DiskWarn uint64 // free space in bytes below which DiskState warns; 0: never
 
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: slog.Default()
@@ -127,10 +128,8 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err := os.MkdirAll(filepath.Join(o.Dir, storeDirName), 0o700); err != nil {
 		return nil, fmt.Errorf("creating the ledger's directory: %w", err)
 	}
-	if free, err := freeSpace(o.Dir); err != nil {
+	if err := l.makeRoom(); err != nil {
 		return nil, err
-	} else if free < l.opts.DiskStop {
-		return nil, fmt.Errorf("%d MiB free in %s, %d MiB are needed to open the ledger: %w", free>>20, o.Dir, l.opts.DiskStop>>20, ErrNoSpace)
 	}
 	unclean, err := l.openStore(ctx)
 	if err != nil {
@@ -188,6 +187,9 @@ func (l *Ledger) start(ctx context.Context, unclean bool, seen []seenMark) error
 	if err == nil && !fresh && unclean {
 		err = l.closeOpen(ctx, started, m.size)
 	}
+	if err == nil {
+		err = l.noteSalvage(ctx)
+	}
 	if err != nil {
 		cancel()
 		return err
@@ -200,6 +202,8 @@ func (l *Ledger) start(ctx context.Context, unclean bool, seen []seenMark) error
 	l.startAnchors(run)
 	l.workers.Add(1)
 	go func() { defer l.workers.Done(); l.keysAheadLoop(run) }()
+	l.workers.Add(1)
+	go func() { defer l.workers.Done(); l.watch(run) }()
 	if l.opts.Stamper != nil && l.opts.StampEvery > 0 {
 		l.workers.Add(1)
 		go func() { defer l.workers.Done(); l.stampLoop(run) }()
@@ -215,9 +219,9 @@ func (l *Ledger) abandon() error {
 		l.workers.Wait()
 	}
 	if l.head != nil {
-		return errors.Join(l.head.close(), l.db.Close())
+		return errors.Join(l.head.close(), l.closeStore())
 	}
-	return l.db.Close()
+	return l.closeStore()
 }
 
 // Close refuses new entries, commits those that wait, tries until ctx ends to sign the receipts that
@@ -234,7 +238,7 @@ func (l *Ledger) shut(ctx context.Context) error {
 	l.notary.wait()
 	l.workers.Wait()
 	l.lastAnchors(ctx)
-	err := errors.Join(l.head.close(), l.db.Close())
+	err := errors.Join(l.head.close(), l.closeStore())
 	if f := l.failed.Load(); f != nil {
 		return errors.Join(*f, err)
 	}

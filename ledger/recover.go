@@ -1,23 +1,18 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"sigillo/internal/exchange"
 )
-
-// preservedDirName holds untouched copies of the store's active files, made before an unclean store is
-// opened: Badger "repairs" a damaged tail by cutting it off and deleting the file (ledger.md 3).
-const preservedDirName = "preserved"
 
 // tailCheck is how many of the newest entries are read and chained at every start.
 const tailCheck = 1024
@@ -37,58 +32,120 @@ func (e *BehindError) Error() string {
 	if e.Preserved != "" {
 		s += "; the files as they were lie untouched in " + e.Preserved
 	}
-	return s + "; restore a backup, or salvage the preserved files; nothing is served meanwhile"
+	return s + "; nothing is served: restore a backup, or recover what is intact with 'sigillo ledger salvage --dir " + e.Dir + " --out DIR'"
 }
 
-// openStore opens Badger for writing. On an unclean stop it first keeps copies of the active files,
-// then compares what Badger made of them with HEAD.
+// openStore opens Badger for writing, after its files were looked at. On an unclean stop it first keeps
+// copies of the active files, then compares what Badger made of them with HEAD.
 func (l *Ledger) openStore(ctx context.Context) (unclean bool, err error) {
-	store := filepath.Join(l.opts.Dir, storeDirName)
-	if running(l.opts.Dir) {
-		return false, fmt.Errorf("%s: %w", l.opts.Dir, ErrRunning) // before its live files are taken for those of an unclean stop
+	dir := l.opts.Dir
+	store := filepath.Join(dir, storeDirName)
+	if running(dir) {
+		return false, fmt.Errorf("%s: %w", dir, ErrRunning) // before its live files are taken for those of an unclean stop
 	}
-	mark, acked, err := readHeadFile(l.opts.Dir)
+	seen, err := inspectStore(dir, quickBlocks)
 	if err != nil {
-		return false, fmt.Errorf("%w: the ledger's files are damaged; restore a backup", err)
+		return false, fmt.Errorf("looking at the store's files: %w", err)
+	}
+	if len(seen.found) > 0 {
+		return false, &DamagedError{Dir: dir, Damage: seen.found}
+	}
+	mark, acked, err := readHeadFile(dir)
+	if err != nil {
+		return false, err
 	}
 	existing, err := hasStore(store)
 	if err != nil {
 		return false, err
 	}
-	if existing && !acked {
-		// Killed before the first acknowledgement, or HEAD was removed: only an empty log may go on.
-		acked = true
-	}
 	preserved := ""
-	unclean = existing && !StoppedCleanly(l.opts.Dir)
+	unclean = existing && !seen.clean
 	if unclean {
-		if preserved, err = preserve(l.opts.Dir, store, l.clock()); err != nil {
+		if preserved, err = l.preserve(seen); err != nil {
 			return false, fmt.Errorf("keeping the files of an unclean stop: %w", err)
 		}
 		l.log.Warn("the last stop was unclean; the active files were kept before opening", "preserved", preserved)
 	}
+	if err := takeClean(dir); err != nil {
+		return false, err
+	}
 	db, err := badger.Open(storeOptions(store, l.log).WithSyncWrites(!l.opts.noSync))
 	if err != nil {
-		return false, fmt.Errorf("opening the store in %s: %w", store, err)
+		err = fmt.Errorf("opening the store in %s: %w", store, err)
+		if seen.clean {
+			err = errors.Join(err, os.Rename(filepath.Join(dir, filesFileName), filepath.Join(dir, cleanFileName)))
+		}
+		return false, err
 	}
 	l.db = db
-	if acked {
+	refuse := func(err error) error {
+		err = errors.Join(err, l.closeStore())
+		if seen.clean {
+			err = errors.Join(err, markClean(dir))
+		}
+		return err
+	}
+	if existing || acked { // existing without HEAD: killed before the first acknowledgement; only an empty log may go on
 		if err := l.compareHead(ctx, mark, preserved); err != nil {
-			return false, errors.Join(err, db.Close())
+			return false, refuse(err)
 		}
 	}
-	if _, err := takeClean(l.opts.Dir); err != nil {
-		return false, errors.Join(err, db.Close())
+	if unclean {
+		if err := l.checkPresence(ctx, mark, preserved, len(seen.orphans) > 0); err != nil {
+			return false, refuse(err)
+		}
+	}
+	if err := markRunning(dir); err != nil {
+		return false, refuse(err)
 	}
 	return unclean, nil
 }
 
+// hasStore tells whether there is a store in dir, or what is left of one.
 func hasStore(dir string) (bool, error) {
-	_, err := os.Stat(filepath.Join(dir, "MANIFEST"))
+	names, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, err
+	for _, f := range names {
+		if f.Name() == "MANIFEST" || slices.Contains([]string{".sst", ".vlog", ".mem"}, filepath.Ext(f.Name())) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// presenceCheck is how many of the newest entries are looked for by key after an unclean stop: more than
+// Badger's memtables hold, so that a lost write-ahead file is seen although newer entries are there.
+const presenceCheck = 1 << 19
+
+// checkPresence looks for a key of every entry that the unclean stop could have lost; all is set where a
+// table was left that the MANIFEST does not name.
+func (l *Ledger) checkPresence(ctx context.Context, acked headMark, preserved string, all bool) (err error) {
+	defer recoverStore(&err)
+	first := uint64(0)
+	if acked.Size > presenceCheck && !all {
+		first = acked.Size - presenceCheck
+	}
+	return l.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.PrefetchValues = []byte{tableEntry}, false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		n := first
+		for it.Seek(entryKey(first)); it.Valid() && n < acked.Size; it.Next() {
+			if !bytes.Equal(it.Item().Key(), entryKey(n)) {
+				break
+			}
+			if n++; n%4096 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		if n < acked.Size {
+			return &BehindError{Dir: l.opts.Dir, Acked: acked.Size, Found: n, Preserved: preserved, Detail: fmt.Sprintf("entry %d is gone, later ones are there", n)}
+		}
+		return nil
+	})
 }
 
 // compareHead holds the store against what was acknowledged, and reads the newest entries.
@@ -109,7 +166,7 @@ func (l *Ledger) compareHead(ctx context.Context, acked headMark, preserved stri
 		return behind(0, "no head record")
 	}
 	if err != nil {
-		return err
+		return behind(0, err.Error())
 	}
 	if h.Size < acked.Size {
 		return behind(h.Size, "the newest entries are gone")
@@ -153,40 +210,6 @@ func checkTail(ctx context.Context, v View, h Head, each func(n uint64, hash Has
 		return behind(h.Size, "the newest entry is not the one that the head names")
 	}
 	return nil
-}
-
-// preserve copies the active memtable logs, the last value log and HEAD aside.
-func preserve(dir, store string, now time.Time) (string, error) {
-	names, err := os.ReadDir(store)
-	if err != nil {
-		return "", err
-	}
-	var active, vlogs []string
-	for _, f := range names {
-		switch filepath.Ext(f.Name()) {
-		case ".mem":
-			active = append(active, f.Name())
-		case ".vlog":
-			vlogs = append(vlogs, f.Name())
-		}
-	}
-	sort.Strings(vlogs)
-	if len(vlogs) > 0 {
-		active = append(active, vlogs[len(vlogs)-1])
-	}
-	to := filepath.Join(dir, preservedDirName, strings.ReplaceAll(now.UTC().Format("20060102T150405.000000000Z"), ".", ""))
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return "", err
-	}
-	for _, name := range active {
-		if err := copyFile(filepath.Join(to, name), filepath.Join(store, name)); err != nil {
-			return "", err
-		}
-	}
-	if err := copyFile(filepath.Join(to, headFileName), filepath.Join(dir, headFileName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	return to, errors.Join(syncDir(to), syncDir(filepath.Dir(to)), syncDir(dir))
 }
 
 // closeOpen writes, after an unclean stop, one recovery entry for each exchange left open and the

@@ -80,7 +80,7 @@ func TestHolderRefusesOtherRecords(t *testing.T) {
 	for what, r := range map[string]kv{
 		"an entry":                         changed(record(entryKey(1)), func(v []byte) []byte { v[9] ^= 1; return v }),
 		"the head":                         record(headKey()),
-		"a chunk":                          record(chunkKey(x, 1, 0)),
+		"a chunk":                          record(chunkKey(x, 0, packedChunk)),
 		"a checkpoint":                     {noteKey(1), []byte("x")},
 		"the generation":                   {generationKey(id), []byte(`{"generation":1}`)},
 		"an empty key":                     {[]byte{tableMessageKey}, good.value},

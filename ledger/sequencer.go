@@ -199,7 +199,7 @@ func (s *sequencer) run() {
 	go func() {
 		defer stages.Done()
 		for b := range committed {
-			s.acknowledge(gather(b, committed))
+			s.acknowledge(together(b, committed))
 		}
 	}()
 	for first := range s.queue {
@@ -315,8 +315,8 @@ func (s *sequencer) commit(b *batch) bool {
 	return false
 }
 
-// gather takes what is committed by now: one HEAD sync serves it all.
-func gather(b *batch, committed <-chan *batch) []*batch {
+// together takes what is committed by now: one HEAD sync serves it all.
+func together(b *batch, committed <-chan *batch) []*batch {
 	batches := []*batch{b}
 	for {
 		select {

@@ -122,12 +122,6 @@ func recoverStore(err *error) {
 	}
 }
 
-// checkTables reads every block of every table and gives the first that is damaged.
-func checkTables(db *badger.DB) (err error) {
-	defer recoverStore(&err)
-	return db.VerifyChecksum()
-}
-
 // write commits all of kvs in one transaction and syncs it.
 func write(db *badger.DB, kvs []kv, deletes [][]byte) error {
 	txn := db.NewTransaction(true)

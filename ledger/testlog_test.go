@@ -10,11 +10,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"sort"
 	"sync"
 	"testing"
 	"time"
@@ -257,4 +259,44 @@ func copyDir(t *testing.T, from string) string {
 		t.Fatal(err)
 	}
 	return to
+}
+
+// indexOf gives what the index says, one line for each member of each run.
+func indexOf(t *testing.T, v View) []string {
+	t.Helper()
+	var lines []string
+	each := func(table byte, fn func(key, value []byte) error) {
+		if err := v.Scan(t.Context(), []byte{table}, nil, fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(tableExchange, func(key, value []byte) error {
+		lines = append(lines, fmt.Sprintf("%x", key))
+		return nil
+	})
+	for _, table := range []byte{tableTerm, tableKeyed} {
+		each(table, func(key, value []byte) error {
+			n := binary.BigEndian.Uint64(key[len(key)-8:])
+			line := func(n uint64) error {
+				lines = append(lines, fmt.Sprintf("%x %d", key[:len(key)-8], n))
+				return nil
+			}
+			return errors.Join(line(n), members(n, value, line))
+		})
+	}
+	chains := map[string]bool{}
+	each(tableOwnIndex, func(key, _ []byte) error {
+		chains[string(key[1:len(key)-9])] = true
+		return nil
+	})
+	for p := range chains {
+		if err := scanOwn(t.Context(), v, p, 0, func(k, n uint64) error {
+			lines = append(lines, fmt.Sprintf("%s %d %d", p, k, n))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sort.Strings(lines)
+	return lines
 }

@@ -155,9 +155,10 @@ func (g *runningGateway) anchored() error {
 // not what its anchors vouch for.
 func refusedBy(err error) bool {
 	var behind *ledger.BehindError
+	var damaged *ledger.DamagedError
 	var rolled *ledger.RolledBackError
 	var forked *ledger.ForkedError
-	return errors.As(err, &behind) || errors.As(err, &rolled) || errors.As(err, &forked) || errors.Is(err, ledger.ErrForked)
+	return errors.As(err, &behind) || errors.As(err, &damaged) || errors.As(err, &rolled) || errors.As(err, &forked) || errors.Is(err, ledger.ErrForked)
 }
 
 // confirmedInVault reads which token confirmed a rollback request; nil without Vault.

@@ -140,7 +140,7 @@ func (p *parts) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 	}
 	o := ledger.Options{Dir: p.cfg.Data, Node: p.cfg.Node, Software: software, Custody: p.custody.Kind(),
 		Checkpoints: checkpoint, Receipts: receiptSigner{receipts}, Keys: p.classKeys(), PublicKeys: public,
-		DiskStop: uint64(p.cfg.Disk.Stop), Logger: p.log, Witnesses: witnessPolicy(p.cfg)}
+		DiskStop: uint64(p.cfg.Disk.Stop), DiskWarn: uint64(p.cfg.Disk.Warn), Logger: p.log, Witnesses: witnessPolicy(p.cfg)}
 	for _, c := range p.cfg.Classes {
 		o.Classes = append(o.Classes, c.Name)
 	}

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"sigillo/internal/exchange"
+	"sigillo/internal/testbed"
 	"sigillo/ledger"
 )
 
@@ -84,40 +79,29 @@ func TestKillOfRunLosesNothingAnswered(t *testing.T) {
 
 // TestPowerCutOfRunLosesNothingAnswered does the same with the disk losing what was not synced.
 func TestPowerCutOfRunLosesNothingAnswered(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a power cut needs root: it mounts a file system of its own")
-	}
 	base := t.TempDir()
-	img, mnt := filepath.Join(base, "disk"), filepath.Join(base, "mnt")
-	run := func(name string, args ...string) error {
-		out, err := exec.Command(name, args...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", name, err, out)
-		}
-		return nil
-	}
-	if err := errors.Join(os.Mkdir(mnt, 0o700), os.WriteFile(img, nil, 0o600), os.Truncate(img, 3<<30)); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(run("mkfs.ext4", "-q", img), run("mount", "-o", "loop", img, mnt)); err != nil {
-		t.Skipf("a power cut needs mkfs.ext4 and a loop device: %v", err)
+	disk, err := testbed.MountDisk(base, 3<<30)
+	if err != nil {
+		t.Skipf("a power cut needs a disk of its own: %v", err)
 	}
 	defer func() {
-		if err := run("umount", mnt); err != nil {
+		if err := disk.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
 	s := demoSiteForTest(t, filepath.Join(base, "site"))
-	moveLedger(t, s, filepath.Join(mnt, "ledger"))
+	moveLedger(t, s, filepath.Join(disk.Dir, "ledger"))
 	var answered []string
 	for range 20 {
 		p := startRun(t, s)
 		c := startCallers(s, s.route("psp-out"), "text/xml", []byte(verifyNotice), 64)
 		<-c.more(50 + rand.IntN(300))
-		powerOff(t, mnt)
+		if err := disk.Cut(); err != nil {
+			t.Fatal(err)
+		}
 		p.kill(t)
 		answered = append(answered, c.stop()...)
-		if err := errors.Join(run("umount", mnt), run("mount", "-o", "loop", img, mnt)); err != nil {
+		if err := disk.Remount(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,22 +122,6 @@ func moveLedger(t *testing.T, s *demoSite, dir string) {
 		t.Fatal("the configuration's data line was not found")
 	}
 	if err := os.WriteFile(s.config, []byte(changed), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// powerOff makes an ext4 drop everything that was not synced (EXT4_IOC_SHUTDOWN without log flush).
-func powerOff(t *testing.T, mnt string) {
-	t.Helper()
-	f, err := os.Open(mnt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	flags := uint32(2)
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x8004587d, uintptr(unsafe.Pointer(&flags))); e != 0 {
-		t.Fatal(e)
-	}
-	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 )
 
 type ledgerCommand struct {
+	Salvage         salvageCommand         `cmd:"" help:"Recover every intact record from the files of a damaged ledger."`
 	AcceptRollback  acceptRollbackCommand  `cmd:"" help:"After a disaster, first person: ask that a ledger which lost entries for good may go on, as a new log."`
 	ConfirmRollback confirmRollbackCommand `cmd:"" help:"After a disaster, second person: confirm what the first asked for."`
 }

@@ -122,8 +122,8 @@ func startGateway(ctx context.Context, r *runCommand, log *slog.Logger) (_ *runn
 }
 
 // openError gives an error of opening the ledger its exit code: one that has lost what was acknowledged,
-// that contradicts its own checkpoints, or that is not what its anchors vouch for, is a verdict, anything
-// else could not be told.
+// that is damaged, that contradicts its own checkpoints, or that is not what its anchors vouch for, is a
+// verdict, anything else could not be told.
 func openError(err error) error {
 	if refusedBy(err) {
 		return &exitError{exitNegative, err}
@@ -153,7 +153,7 @@ func (g *runningGateway) startAdmin(jwks []byte) error {
 			return nil
 		},
 	}
-	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks, Log: ledger.NewLogHandler(g.ledger.View(), g.parts.log)}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	g.admin = &http.Server{Handler: gateway.Admin{JWKS: jwks, Checks: checks, Log: ledger.NewLogHandler(g.ledger.View(), g.parts.log), Warnings: g.ledgerWarnings()}, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	g.ended = make(chan struct{})
 	go func() {
 		defer close(g.ended)
