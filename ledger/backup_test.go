@@ -213,6 +213,14 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	large := requestRecord(newID(), nil) // a body on its way: its mark must not come back, or its chunks go
+	spool, err := l.Spool(large.Exchange, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := spool.Write(make([]byte, chunkSize+1)); err != nil {
+		t.Fatal(err)
+	}
 	other := []byte("~other")
 	if err := write(l.db, []kv{{other, []byte("there")}}, nil); err != nil {
 		t.Fatal(err)
@@ -225,6 +233,15 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 		t.Error("a deletion that the store knows is not in the part")
 	}
 	if _, err := l.Record(t.Context(), responseRecord(req, at, []byte("late"))); err != nil {
+		t.Fatal(err)
+	}
+	large.Messages[0].Spool = spool
+	at, err = l.Record(t.Context(), large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large.Messages[0].Spool = nil
+	if _, err := l.Record(t.Context(), responseRecord(large, at, []byte("thanks"))); err != nil {
 		t.Fatal(err)
 	}
 	closeTest(t, l)
