@@ -292,12 +292,14 @@ func (l *Ledger) dropSealed(ctx context.Context, table byte, keys monthKeys) err
 
 // collect has the value logs rewritten that are mostly dead.
 func (l *Ledger) collect() error {
-	for {
-		switch err := l.db.RunValueLogGC(0.5); {
-		case errors.Is(err, badger.ErrNoRewrite):
-			return nil
-		case err != nil:
-			return fmt.Errorf("giving back the room of what was dropped: %w", err)
+	return l.collecting(func() error {
+		for {
+			switch err := l.db.RunValueLogGC(0.5); {
+			case errors.Is(err, badger.ErrNoRewrite):
+				return nil
+			case err != nil:
+				return fmt.Errorf("giving back the room of what was dropped: %w", err)
+			}
 		}
-	}
+	})
 }

@@ -164,7 +164,7 @@ func rewrite(t *testing.T, dir string, kvs ...kv) {
 	if _, err := l.openStore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(write(l.db, kvs, nil), l.db.Close(), markClean(dir)); err != nil {
+	if err := errors.Join(write(l.db, kvs, nil), l.closeStore(), markClean(dir)); err != nil {
 		t.Fatal(err)
 	}
 }
