@@ -51,6 +51,7 @@ type commands struct {
 	Demo    demoCommand    `cmd:"" group:"engineer" help:"Show the whole product at work on this machine, with embedded parts."`
 	Config  configCommand  `cmd:"" group:"engineer" help:"Print an example configuration, or check one."`
 	Version versionCommand `cmd:"" group:"engineer" help:"Print version and build."`
+	Bench   benchCommand   `cmd:"" group:"engineer" help:"Measure the ledger on this machine, and fill large ones."`
 
 	Verify  verifyCommand  `cmd:"" group:"officer" help:"Verify the ledger: nothing changed, nothing missing."`
 	Search  searchCommand  `cmd:"" group:"officer" help:"Find exchanges by id, operation, participant, outcome, business key or time."`

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sigillo/internal/bench"
+	"sigillo/internal/config"
+	"sigillo/ledger"
+	"sigillo/signing"
+)
+
+// benchCommand measures; what its verbs write are ledgers of their own, with keys in files.
+type benchCommand struct {
+//LEDGER	Ledger       benchLedgerCommand `cmd:"" help:"Measure durable appends: the limit of this machine, Sigillo, and Tessera POSIX where it is built."`
+	LedgerWorker benchWorkerCommand `cmd:"" hidden:""`
+}
+
+// benchParts are the parts of a ledger in dir with fresh keys in files, as a configuration would give them.
+func benchParts(dir string) (*parts, error) {
+	cfg := &config.Config{Node: bench.Node, Origin: bench.Origin, Data: filepath.Join(dir, "ledger"),
+		Keys: config.Keys{Custody: "file", Dir: filepath.Join(dir, "keys")}}
+	p := &parts{cfg: cfg, log: storeLog()}
+	var err error
+	if _, err = os.Stat(cfg.Keys.Dir); errors.Is(err, os.ErrNotExist) {
+		p.custody, err = signing.CreateKeyDir(cfg.Keys.Dir, signing.SealP256)
+	} else {
+		p.custody, err = signing.OpenKeyDir(cfg.Keys.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keys of the bench's ledger: %w", err)
+	}
+	return p, nil
+}
+
+// benchWorkerCommand is one run of one subject in a process of its own.
+type benchWorkerCommand struct {
+	Subject  string        `enum:"plain,limit,sigillo" required:""`
+	Writers  int           `required:""`
+	Size     int           `required:""`
+	Warm     time.Duration `required:""`
+	Duration time.Duration `required:""`
+	Dir      string        `required:""`
+	Profile  string        `help:"Write a CPU profile there."`
+}
+
+func (w *benchWorkerCommand) Run(ctx context.Context, c console) error {
+	load := bench.Load{Writers: w.Writers, Size: w.Size, Warm: w.Warm, Duration: w.Duration}
+	subject, end, err := w.open(ctx)
+	if err != nil {
+		return undetermined(err)
+	}
+	s, err := w.drive(ctx, subject, load)
+	if l, ok := subject.(*ledger.Ledger); ok {
+		s.Unsigned, _ = l.Unsigned()
+	}
+	began := time.Now()
+	if err = errors.Join(err, end()); err != nil {
+		return undetermined(err)
+	}
+	s.Close = float64(time.Since(began).Milliseconds())
+	return writeJSON(c.out, s)
+}
+
+func (w *benchWorkerCommand) drive(ctx context.Context, r bench.Recorder, load bench.Load) (s bench.Sample, err error) {
+	if w.Profile == "" {
+		return bench.Drive(ctx, r, load)
+	}
+	f, err := os.Create(w.Profile)
+	if err != nil {
+		return s, err
+	}
+	stop, err := bench.Profile(f)
+	if err != nil {
+		return s, err
+	}
+	s, err = bench.Drive(ctx, r, load)
+	stop()
+	return s, errors.Join(err, f.Close())
+}
+
+// open gives the subject, and what closes it.
+func (w *benchWorkerCommand) open(ctx context.Context) (bench.Recorder, func() error, error) {
+	switch w.Subject {
+	case bench.SubjectPlain:
+		p, err := bench.NewPlain(w.Dir)
+		return p, func() error { return p.Close(ctx) }, err
+	case bench.SubjectLimit:
+		l, err := bench.NewLimit(w.Dir)
+		return l, func() error { return l.Close(ctx) }, err
+	}
+	p, err := benchParts(w.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := p.openLedger(ctx)
+	if err != nil {
+		p.close()
+		return nil, nil, err
+	}
+	return l, func() error { defer p.close(); return l.Close(ctx) }, nil
+}
