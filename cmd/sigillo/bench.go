@@ -16,7 +16,7 @@ import (
 
 // benchCommand measures; what its verbs write are ledgers of their own, with keys in files.
 type benchCommand struct {
-//LEDGER	Ledger       benchLedgerCommand `cmd:"" help:"Measure durable appends: the limit of this machine, Sigillo, and Tessera POSIX where it is built."`
+	Ledger       benchLedgerCommand `cmd:"" help:"Measure durable appends: the limit of this machine, Sigillo, and Tessera POSIX where it is built."`
 	LedgerWorker benchWorkerCommand `cmd:"" hidden:""`
 }
 
