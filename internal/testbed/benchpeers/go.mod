@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/transparency-dev/tessera v1.0.4
 	golang.org/x/mod v0.33.0
+	k8s.io/klog/v2 v2.130.1
 )
 
 require (
@@ -22,5 +23,4 @@ require (
 	golang.org/x/crypto v0.48.0 // indirect
 	golang.org/x/exp v0.0.0-20240325151524-a685a6edb6d8 // indirect
 	golang.org/x/sync v0.19.0 // indirect
-	k8s.io/klog/v2 v2.130.1 // indirect
 )

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"k8s.io/klog/v2"
 )
 
 // maxLeaf is the largest leaf of a C2SP entry bundle.
@@ -57,6 +59,8 @@ func main() {
 	flag.DurationVar(&l.duration, "duration", time.Second, "counted")
 	flag.StringVar(&l.dir, "dir", "", "empty directory")
 	flag.Parse()
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard) // its errors come back from calls
 	s, err := measure(context.Background(), l)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(s)
