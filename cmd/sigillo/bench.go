@@ -18,18 +18,27 @@ import (
 type benchCommand struct {
 	Ledger       benchLedgerCommand `cmd:"" help:"Measure durable appends: the limit of this machine, Sigillo, and Tessera POSIX where it is built."`
 	LedgerWorker benchWorkerCommand `cmd:"" hidden:""`
+	Fill         benchFillCommand   `cmd:"" help:"Make a large ledger."`
 }
 
-// benchParts are the parts of a ledger in dir with fresh keys in files, as a configuration would give them.
+// benchParts are the parts of a worker's ledger: everything below dir.
 func benchParts(dir string) (*parts, error) {
-	cfg := &config.Config{Node: bench.Node, Origin: bench.Origin, Data: filepath.Join(dir, "ledger"),
-		Keys: config.Keys{Custody: "file", Dir: filepath.Join(dir, "keys")}}
+	return benchPartsIn(filepath.Join(dir, "ledger"), filepath.Join(dir, "keys"))
+}
+
+// benchPartsIn are the parts of a ledger in dir with keys in files, as a configuration would give them; the
+// keys are made when there are none.
+func benchPartsIn(dir, keys string) (*parts, error) {
+	cfg := &config.Config{Node: bench.Node, Origin: bench.Origin, Data: dir, Keys: config.Keys{Custody: "file", Dir: keys}}
 	p := &parts{cfg: cfg, log: storeLog()}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
 	var err error
-	if _, err = os.Stat(cfg.Keys.Dir); errors.Is(err, os.ErrNotExist) {
-		p.custody, err = signing.CreateKeyDir(cfg.Keys.Dir, signing.SealP256)
+	if _, err = os.Stat(keys); errors.Is(err, os.ErrNotExist) {
+		p.custody, err = signing.CreateKeyDir(keys, signing.SealP256)
 	} else {
-		p.custody, err = signing.OpenKeyDir(cfg.Keys.Dir)
+		p.custody, err = signing.OpenKeyDir(keys)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keys of the bench's ledger: %w", err)
@@ -39,17 +48,18 @@ func benchParts(dir string) (*parts, error) {
 
 // benchWorkerCommand is one run of one subject in a process of its own.
 type benchWorkerCommand struct {
-	Subject  string        `enum:"plain,limit,sigillo" required:""`
-	Writers  int           `required:""`
-	Size     int           `required:""`
-	Warm     time.Duration `required:""`
-	Duration time.Duration `required:""`
-	Dir      string        `required:""`
-	Profile  string        `help:"Write a CPU profile there."`
+	Subject    string        `enum:"plain,limit,sigillo" required:""`
+	Writers    int           `required:""`
+	Size       int           `required:""`
+	Warm       time.Duration `required:""`
+	Duration   time.Duration `required:""`
+	Dir        string        `required:""`
+	Principals int           `default:"1"`
+	Profile    string        `help:"Write a CPU profile there."`
 }
 
 func (w *benchWorkerCommand) Run(ctx context.Context, c console) error {
-	load := bench.Load{Writers: w.Writers, Size: w.Size, Warm: w.Warm, Duration: w.Duration}
+	load := bench.Load{Writers: w.Writers, Workload: bench.Workload{Size: w.Size, Principals: w.Principals}, Warm: w.Warm, Duration: w.Duration}
 	subject, end, err := w.open(ctx)
 	if err != nil {
 		return undetermined(err)

@@ -19,8 +19,8 @@ type Recorder interface {
 
 // Load is one cell of the table.
 type Load struct {
-	Writers  int           // goroutines that record one message after another
-	Size     int           // bytes of a body
+	Writers int // goroutines that record one message after another
+	Workload
 	Warm     time.Duration // before anything is counted
 	Duration time.Duration // counted
 }
@@ -50,7 +50,7 @@ func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
 		failed  error
 	)
 	for i := range l.Writers {
-		w, err := NewWriter(i, l.Size, 1)
+		w, err := NewWriter(i, l.Workload)
 		if err != nil {
 			return s, err
 		}

@@ -73,7 +73,7 @@ func (p *Plan) Run(ctx context.Context) (*Table, error) {
 	var syncs []float64
 	for _, writers := range p.Writers {
 		for _, size := range p.Sizes {
-			c := cell{load: Load{Writers: writers, Size: int(size * 1024), Warm: p.Warm, Duration: p.Duration}, samples: map[string][]Sample{}}
+			c := cell{load: Load{Writers: writers, Workload: Workload{Size: int(size * 1024)}, Warm: p.Warm, Duration: p.Duration}, samples: map[string][]Sample{}}
 			for round := range p.Rounds {
 				took, err := SyncTime(p.Dir, p.Duration/10)
 				if err != nil {
