@@ -19,16 +19,14 @@ type benchCommand struct {
 	Ledger       benchLedgerCommand `cmd:"" help:"Measure durable appends: the limit of this machine, Sigillo, and Tessera POSIX where it is built."`
 	LedgerWorker benchWorkerCommand `cmd:"" hidden:""`
 	Fill         benchFillCommand   `cmd:"" help:"Make a large ledger."`
+	Growth       benchGrowthCommand `cmd:"" help:"Measure what appending and opening cost when the ledger has grown."`
+	Verify       benchVerifyCommand `cmd:"" help:"Measure verify against bare hashing and bare signature checks."`
 }
 
-// benchParts are the parts of a worker's ledger: everything below dir.
-func benchParts(dir string) (*parts, error) {
-	return benchPartsIn(filepath.Join(dir, "ledger"), filepath.Join(dir, "keys"))
-}
-
-// benchPartsIn are the parts of a ledger in dir with keys in files, as a configuration would give them; the
+// benchParts are the parts of a ledger in dir with keys in dir/keys, as a configuration would give them; the
 // keys are made when there are none.
-func benchPartsIn(dir, keys string) (*parts, error) {
+func benchParts(dir string) (*parts, error) {
+	keys := filepath.Join(dir, "keys")
 	cfg := &config.Config{Node: bench.Node, Origin: bench.Origin, Data: dir, Keys: config.Keys{Custody: "file", Dir: keys}}
 	p := &parts{cfg: cfg, log: storeLog()}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -60,18 +58,21 @@ type benchWorkerCommand struct {
 
 func (w *benchWorkerCommand) Run(ctx context.Context, c console) error {
 	load := bench.Load{Writers: w.Writers, Workload: bench.Workload{Size: w.Size, Principals: w.Principals}, Warm: w.Warm, Duration: w.Duration}
+	began := time.Now()
 	subject, end, err := w.open(ctx)
 	if err != nil {
 		return undetermined(err)
 	}
+	opened := time.Since(began)
 	s, err := w.drive(ctx, subject, load)
 	if l, ok := subject.(*ledger.Ledger); ok {
 		s.Unsigned, _ = l.Unsigned()
 	}
-	began := time.Now()
+	began = time.Now()
 	if err = errors.Join(err, end()); err != nil {
 		return undetermined(err)
 	}
+	s.Open = float64(opened.Microseconds()) / 1e3
 	s.Close = float64(time.Since(began).Milliseconds())
 	return writeJSON(c.out, s)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"sigillo/internal/bench"
@@ -59,7 +58,7 @@ func (b *benchFillCommand) Run(ctx context.Context, c console) error {
 
 // fillLedger brings the ledger in dir to so many entries and stops it cleanly.
 func fillLedger(ctx context.Context, dir string, entries uint64, of bench.Workload, progress func(size uint64)) (added uint64, err error) {
-	p, err := benchPartsIn(dir, filepath.Join(dir, "keys"))
+	p, err := benchParts(dir)
 	if err != nil {
 		return 0, err
 	}

@@ -34,6 +34,7 @@ type Sample struct {
 	RSS          float64 `json:"rss_mb"`         // peak, from the start of the process
 	Anonymous    float64 `json:"anonymous_mb"`   // resident at the end of the run without mapped files
 	Acknowledged uint64  `json:"acknowledged"`   // every message, those of the warm-up too
+	Open         float64 `json:"open_ms"`        // to open what the directory held
 	Unsigned     int     `json:"unsigned"`       // receipts that waited for their signature when the run ended
 	Close        float64 `json:"close_ms"`       // to sign and write what was left
 }

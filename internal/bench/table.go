@@ -140,10 +140,10 @@ func (p *Plan) conclude(t *Table, c *cell, size float64) {
 		if s := c.samples[w.Subject]; len(s) == 0 {
 			row.Skipped = ErrNoPeer.Error()
 		} else {
-			row.Rate = middle(s, func(s Sample) float64 { return s.Rate })
-			row.P50 = middle(s, func(s Sample) float64 { return s.P50 })
-			row.P99 = middle(s, func(s Sample) float64 { return s.P99 })
-			row.CPU = middle(s, func(s Sample) float64 { return s.CPU })
+			row.Rate = Middle(s, func(s Sample) float64 { return s.Rate })
+			row.P50 = Middle(s, func(s Sample) float64 { return s.P50 })
+			row.P99 = Middle(s, func(s Sample) float64 { return s.P99 })
+			row.CPU = Middle(s, func(s Sample) float64 { return s.CPU })
 			row.RSS = slices.MaxFunc(s, func(a, b Sample) int { return cmp.Compare(a.RSS, b.RSS) }).RSS
 		}
 		if w.Subject == SubjectPlain {
@@ -155,10 +155,10 @@ func (p *Plan) conclude(t *Table, c *cell, size float64) {
 	sigillo, limit := c.samples[SubjectSigillo], c.samples[SubjectLimit]
 	rate := func(s Sample) float64 { return s.Rate }
 	r := Ratio{Writers: c.load.Writers, Size: size,
-		SigilloLimit:   ratio(sigillo, limit, rate),
-		SigilloTessera: ratio(sigillo, c.samples[SubjectTessera], rate),
-		LimitPlain:     ratio(limit, c.samples[SubjectPlain], rate),
-		P99:            ratio(sigillo, limit, func(s Sample) float64 { return s.P99 })}
+		SigilloLimit:   Compare(sigillo, limit, rate),
+		SigilloTessera: Compare(sigillo, c.samples[SubjectTessera], rate),
+		LimitPlain:     Compare(limit, c.samples[SubjectPlain], rate),
+		P99:            Compare(sigillo, limit, func(s Sample) float64 { return s.P99 })}
 	if c.load.Writers == 1 {
 		var of []float64
 		for i, s := range sigillo {
@@ -169,8 +169,8 @@ func (p *Plan) conclude(t *Table, c *cell, size float64) {
 	t.Ratios = append(t.Ratios, r)
 }
 
-// ratio is the median of a's figure to b's, round by round.
-func ratio(a, b []Sample, figure func(Sample) float64) float64 {
+// Compare is the median of a's figure to b's, round by round.
+func Compare(a, b []Sample, figure func(Sample) float64) float64 {
 	var of []float64
 	for i := range min(len(a), len(b)) {
 		of = append(of, figure(a[i])/figure(b[i]))
@@ -178,7 +178,8 @@ func ratio(a, b []Sample, figure func(Sample) float64) float64 {
 	return median(of)
 }
 
-func middle(s []Sample, figure func(Sample) float64) float64 {
+// Middle is the median of a figure.
+func Middle(s []Sample, figure func(Sample) float64) float64 {
 	var of []float64
 	for _, x := range s {
 		of = append(of, figure(x))
