@@ -65,7 +65,7 @@ func (b *benchGrowthCommand) Run(ctx context.Context, c console) error {
 		return undetermined(err)
 	}
 	out := benchGrown{}
-	if out.Verify, err = measureVerify(ctx, c, large); err != nil {
+	if out.Verify, err = measureVerify(ctx, c, large, b.Duration); err != nil {
 		return err
 	}
 	if err := b.rounds(ctx, c, dir, large, &out); err != nil {

@@ -21,8 +21,8 @@ import (
 // Bounds of what the bench is asked for: beyond them it measures nothing that anybody runs.
 const (
 	maxBenchWriters = 16384
-	maxBenchSize    = 1024 // KiB: larger bodies go in chunks ahead of their entry
-	touchedMemory   = 2 << 30
+	maxBenchSize    = 1024  // KiB: larger bodies go in chunks ahead of their entry
+	touchedMemory   = 700e6 // bytes for each second of a run: what a subject may write in it
 )
 
 type benchLedgerCommand struct {
@@ -43,57 +43,63 @@ func (b *benchLedgerCommand) Help() string {
 }
 
 func (b *benchLedgerCommand) Run(ctx context.Context, c console) error {
-	plan, err := b.plan()
+	t, err := b.measure(ctx, c)
 	if err != nil {
 		return err
 	}
+	if b.JSON {
+		return writeJSON(c.out, t)
+	}
+	return sayTable(c.out, t)
+}
+
+// measure runs the whole plan in a directory that it removes.
+func (b *benchLedgerCommand) measure(ctx context.Context, c console) (*bench.Table, error) {
+	plan, err := b.plan()
+	if err != nil {
+		return nil, err
+	}
 	if plan.Dir, err = os.MkdirTemp(b.Dir, "sigillo-bench-"); err != nil {
-		return fmt.Errorf("--dir: %w", err)
+		return nil, fmt.Errorf("--dir: %w", err)
 	}
 	defer os.RemoveAll(plan.Dir)
 	var fs unix.Statfs_t
 	if err := unix.Statfs(plan.Dir, &fs); err == nil && fs.Type == unix.TMPFS_MAGIC {
 		fmt.Fprintf(c.err, "sigillo: %s lies in memory: a sync costs nothing there (--dir on a disk measures something)\n", plan.Dir)
 	}
+	if plan.Workers, err = b.workers(c); err != nil {
+		return nil, err
+	}
+	if err := bench.TouchMemory(plan.Dir, int64(min(plan.Duration.Seconds(), 3)*touchedMemory)); err != nil {
+		return nil, undetermined(err)
+	}
+	bar := newProgress(c.err, int64(len(plan.Writers)*len(plan.Sizes)*plan.Rounds*len(plan.Workers)), "measuring")
+	plan.Stderr, plan.Verify, plan.Step = c.err, countMessages, func(done, _ int) { bar.set(int64(done)) }
+	t, err := plan.Run(ctx)
+	bar.end()
+	if errors.Is(err, bench.ErrClaim) {
+		return nil, &exitError{exitNegative, err}
+	}
+	return t, undetermined(err)
+}
+
+// workers are the subjects' commands; an absent peer has none, which is said.
+func (b *benchLedgerCommand) workers(c console) ([]bench.Worker, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return undetermined(err)
+		return nil, undetermined(err)
 	}
+	var all []bench.Worker
 	for _, s := range []string{bench.SubjectPlain, bench.SubjectLimit, bench.SubjectSigillo} {
-		plan.Workers = append(plan.Workers, bench.Worker{Subject: s, Command: []string{self, "bench", "ledger-worker", "--subject", s}})
+		all = append(all, bench.Worker{Subject: s, Command: []string{self, "bench", "ledger-worker", "--subject", s}})
 	}
 	peer, err := bench.FindPeer(b.Peers)
 	if errors.Is(err, bench.ErrNoPeer) {
 		fmt.Fprintf(c.err, "sigillo: %s is skipped: %v\n", peer.Subject, err)
 	} else if err != nil {
-		return fmt.Errorf("--peers: %w", err)
+		return nil, fmt.Errorf("--peers: %w", err)
 	}
-	plan.Workers = append(plan.Workers, peer)
-	if err := bench.TouchMemory(plan.Dir, touchedMemory); err != nil {
-		return undetermined(err)
-	}
-	var bar *progress
-	plan.Stderr, plan.Verify = c.err, countMessages
-	plan.Step = func(done, total int) {
-		if bar == nil {
-			bar = newProgress(c.err, int64(total), "measuring")
-		}
-		bar.set(int64(done))
-	}
-	t, err := plan.Run(ctx)
-	if bar != nil {
-		bar.end()
-	}
-	if errors.Is(err, bench.ErrClaim) {
-		return &exitError{exitNegative, err}
-	}
-	if err != nil {
-		return undetermined(err)
-	}
-	if b.JSON {
-		return writeJSON(c.out, t)
-	}
-	return sayTable(c.out, t)
+	return append(all, peer), nil
 }
 
 // plan checks what was asked for.
