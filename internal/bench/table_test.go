@@ -145,3 +145,20 @@ func TestEvictAndTouchLeaveFilesAlone(t *testing.T) {
 		t.Errorf("%d files are left, %v", len(left), err)
 	}
 }
+
+func TestTesseraPeerAnswersLikeAWorker(t *testing.T) {
+	w, err := FindPeer("")
+	if errors.Is(err, ErrNoPeer) {
+		t.Skip("the peer is not built: scripts/bench-peers")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.Run(t.Context(), t.TempDir(), Load{Writers: 4, Workload: Workload{Size: 100}, Duration: 200 * time.Millisecond}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Rate <= 0 || s.P50 <= 0 || s.P99 < s.P50 || s.CPU <= 0 || s.RSS <= 0 || s.Acknowledged == 0 {
+		t.Errorf("sample %+v", s)
+	}
+}
