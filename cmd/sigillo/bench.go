@@ -23,8 +23,8 @@ type benchCommand struct {
 	Verify       benchVerifyCommand `cmd:"" help:"Measure verify against bare hashing and bare signature checks."`
 }
 
-// benchParts are the parts of a ledger in dir with keys in dir/keys, as a configuration would give them; the
-// keys are made when there are none.
+// benchParts are the parts of a ledger in dir with keys in dir/keys, as a configuration would give them. In
+// a missing or empty directory the keys are made; what is neither that nor the bench's own is left alone.
 func benchParts(dir string) (*parts, error) {
 	keys := filepath.Join(dir, "keys")
 	cfg := &config.Config{Node: bench.Node, Origin: bench.Origin, Data: dir, Keys: config.Keys{Custody: "file", Dir: keys}}
@@ -32,16 +32,31 @@ func benchParts(dir string) (*parts, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	var err error
-	if _, err = os.Stat(keys); errors.Is(err, os.ErrNotExist) {
+	there, err := os.ReadDir(dir)
+	if err == nil && len(there) == 0 {
 		p.custody, err = signing.CreateKeyDir(keys, signing.SealP256)
-	} else {
+	} else if err == nil {
 		p.custody, err = signing.OpenKeyDir(keys)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keys of the bench's ledger: %w", err)
+		return nil, fmt.Errorf("%s is neither empty nor a ledger that the bench made: %w", dir, err)
 	}
 	return p, nil
+}
+
+// checkBenchLedger refuses a ledger that is not the bench's own, without touching it.
+func checkBenchLedger(ctx context.Context, dir string) error {
+	log, _, err := openLog(ctx, dir)
+	if errors.Is(err, ledger.ErrNoLedger) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if origin := log.Origin(); origin != bench.Origin {
+		err = fmt.Errorf("the ledger in %s is of origin %s: the bench leaves it alone", dir, origin)
+	}
+	return errors.Join(err, log.Close())
 }
 
 // benchWorkerCommand is one run of one subject in a process of its own.

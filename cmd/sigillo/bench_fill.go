@@ -58,6 +58,9 @@ func (b *benchFillCommand) Run(ctx context.Context, c console) error {
 
 // fillLedger brings the ledger in dir to so many entries and stops it cleanly.
 func fillLedger(ctx context.Context, dir string, entries uint64, of bench.Workload, progress func(size uint64)) (added uint64, err error) {
+	if err := checkBenchLedger(ctx, dir); err != nil {
+		return 0, err
+	}
 	p, err := benchParts(dir)
 	if err != nil {
 		return 0, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -103,6 +104,18 @@ func TestBenchFillMakesAnIntactLedger(t *testing.T) {
 	}
 	if code, _, said := sigillo(t, "bench", "fill", "--entries", "100", "--dir", dir); code != exitUndetermined || !strings.Contains(said, "holds 501 entries already") {
 		t.Errorf("a smaller ledger in the same place: exit %d, %s", code, said)
+	}
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "something"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"bench", "fill", "--entries", "100", "--dir", foreign}, {"bench", "verify", "--dir", foreign}} {
+		if code, _, _ := sigillo(t, args...); code != exitUndetermined {
+			t.Errorf("%v in somebody's directory: exit %d", args, code)
+		}
+	}
+	if left, err := os.ReadDir(foreign); err != nil || len(left) != 1 {
+		t.Errorf("somebody's directory now holds %v, %v", left, err)
 	}
 
 	v, err := measureVerify(t.Context(), console{nil, nil, &strings.Builder{}}, dir, 5*time.Millisecond)

@@ -61,16 +61,16 @@ func (v *benchVerified) say(w io.Writer) error {
 
 // measureVerify holds verify against bare work, which is done four times for bare.
 func measureVerify(ctx context.Context, c console, dir string, bare time.Duration) (*benchVerified, error) {
+	sample, err := sampleEntries(ctx, dir)
+	if err != nil {
+		return nil, undetermined(err)
+	}
 	p, err := benchParts(dir)
 	if err != nil {
 		return nil, undetermined(err)
 	}
 	defer p.close()
 	jwks, err := p.jwks(ctx)
-	if err != nil {
-		return nil, undetermined(err)
-	}
-	sample, err := sampleEntries(ctx, dir)
 	if err != nil {
 		return nil, undetermined(err)
 	}

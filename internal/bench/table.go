@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,16 +188,14 @@ func Middle(s []Sample, figure func(Sample) float64) float64 {
 	return median(of)
 }
 
-// median of nothing is zero.
+// median, to six decimals; of nothing it is zero.
 func median(of []float64) float64 {
 	if len(of) == 0 {
 		return 0
 	}
 	of = slices.Sorted(slices.Values(of))
-	if n := len(of); n%2 == 0 {
-		return (of[n/2-1] + of[n/2]) / 2
-	}
-	return of[len(of)/2]
+	half := len(of) / 2
+	return math.Round((of[(len(of)-1)/2]+of[half])/2*1e6) / 1e6
 }
 
 // TouchMemory writes and removes a file of size bytes in dir. Memory that the machine has never given out
