@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sigillo/internal/bench"
+	"sigillo/ledger"
 )
 
 func TestBenchLedgerPrintsACompleteTable(t *testing.T) {
@@ -124,6 +125,29 @@ func TestBenchFillMakesAnIntactLedger(t *testing.T) {
 	}
 	if v.Entries != 501 || v.Receipts != 251 || v.Rate <= 0 || v.Hashing <= 0 || v.Signatures <= 0 {
 		t.Errorf("%+v", v) // 250 exchanges would be 500 messages: one is a refusal, which has a receipt too
+	}
+}
+
+func TestBenchFillLeavesAnotherLedgerAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ledger")
+	p, err := benchParts(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	p.cfg.Origin = "sigillo.test/ec-77777777777"
+	l, err := p.openLedger(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, said := sigillo(t, "bench", "fill", "--entries", "100", "--dir", dir); code != exitUndetermined || !strings.Contains(said, p.cfg.Origin) {
+		t.Errorf("exit %d: %s", code, said)
+	}
+	if !ledger.StoppedCleanly(dir) {
+		t.Error("the other ledger's sign of a clean stop is gone")
 	}
 }
 
