@@ -54,6 +54,7 @@ type commands struct {
 	Version versionCommand `cmd:"" group:"engineer" help:"Print version and build."`
 	Backup  backupCommand  `cmd:"" group:"engineer" help:"Back the ledger up, or check a backup."`
 	Restore restoreCommand `cmd:"" group:"engineer" help:"Restore a backup into an empty directory, and check what came out."`
+	Bench   benchCommand   `cmd:"" group:"engineer" help:"Measure the ledger on this machine, and fill large ones."`
 
 	Verify  verifyCommand  `cmd:"" group:"officer" help:"Verify the ledger: nothing changed, nothing missing."`
 	Search  searchCommand  `cmd:"" group:"officer" help:"Find exchanges by id, operation, participant, outcome, business key or time."`

@@ -19,8 +19,8 @@ type Recorder interface {
 
 // Load is one cell of the table.
 type Load struct {
-	Writers  int           // goroutines that record one message after another
-	Size     int           // bytes of a body
+	Writers int // goroutines that record one message after another
+	Workload
 	Warm     time.Duration // before anything is counted
 	Duration time.Duration // counted
 }
@@ -34,7 +34,13 @@ type Sample struct {
 	RSS          float64 `json:"rss_mb"`         // peak, from the start of the process
 	Anonymous    float64 `json:"anonymous_mb"`   // resident at the end of the run without mapped files
 	Acknowledged uint64  `json:"acknowledged"`   // every message, those of the warm-up too
+	Open         float64 `json:"open_ms"`        // to open what the directory held
+	Unsigned     int     `json:"unsigned"`       // receipts that waited for their signature when the run ended
+	Close        float64 `json:"close_ms"`       // to sign and write what was left
 }
+
+// slowest is how long a run goes on when nothing was durable within its duration.
+const slowest = 10 * time.Second
 
 // Drive runs a load against r and measures this process.
 func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
@@ -42,20 +48,28 @@ func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
 		s       Sample
 		counted atomic.Bool
 		stop    atomic.Bool
+		first   = make(chan struct{}) // closed when a message was counted
+		once    sync.Once
 		wg      sync.WaitGroup
 		mu      sync.Mutex
 		took    []time.Duration
 		failed  error
 	)
 	for i := range l.Writers {
-		w, err := NewWriter(i, l.Size, 1)
+		w, err := NewWriter(i, l.Workload)
 		if err != nil {
 			return s, err
 		}
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			mine, all, err := write(ctx, r, w, &counted, &stop)
+			mine, all, err := write(ctx, r, w, &stop, func() bool {
+				if counted.Load() {
+					once.Do(func() { close(first) })
+					return true
+				}
+				return false
+			})
 			mu.Lock()
 			defer mu.Unlock()
 			took, failed = append(took, mine...), errors.Join(failed, err)
@@ -66,6 +80,11 @@ func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
 	cpu, began := processCPU(), time.Now()
 	counted.Store(true)
 	pause(ctx, l.Duration)
+	select {
+	case <-first:
+	case <-time.After(slowest):
+	case <-ctx.Done():
+	}
 	counted.Store(false)
 	elapsed, used := time.Since(began), processCPU()-cpu
 	memory, err := processMemory()
@@ -75,7 +94,7 @@ func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
 		return s, err
 	}
 	if len(took) == 0 {
-		return s, fmt.Errorf("no message was durable within %v", l.Duration)
+		return s, fmt.Errorf("no message was durable within %v", l.Duration+slowest)
 	}
 	slices.Sort(took)
 	s.Rate = float64(len(took)) / elapsed.Seconds()
@@ -85,8 +104,8 @@ func Drive(ctx context.Context, r Recorder, l Load) (Sample, error) {
 	return s, nil
 }
 
-// write records until stop, and gives the times of the calls that ended while counted.
-func write(ctx context.Context, r Recorder, w *Writer, counted, stop *atomic.Bool) (took []time.Duration, all uint64, err error) {
+// write records until stop, and gives the times of the calls that count.
+func write(ctx context.Context, r Recorder, w *Writer, stop *atomic.Bool, counts func() bool) (took []time.Duration, all uint64, err error) {
 	for !stop.Load() && ctx.Err() == nil {
 		rec, err := w.Next()
 		if err != nil {
@@ -97,7 +116,7 @@ func write(ctx context.Context, r Recorder, w *Writer, counted, stop *atomic.Boo
 		if err != nil {
 			return took, all, err
 		}
-		if counted.Load() {
+		if counts() {
 			took = append(took, time.Since(began))
 		}
 		all++

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,11 @@ func processCPU() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Profile starts a CPU profile of this process into w.
+func Profile(w io.Writer) (stop func(), err error) {
+	return pprof.StopCPUProfile, pprof.StartCPUProfile(w)
 }
 
 // memory of this process in MB (10^6 bytes).

@@ -28,10 +28,18 @@ type Writer struct {
 	digest    [32]byte
 }
 
-// NewWriter gives writer number i of a workload with bodies of size bytes over so many principals.
-func NewWriter(i, size, principals int) (*Writer, error) {
-	w := &Writer{principal: fmt.Sprintf("ec:%011d", 77777777777-i%max(principals, 1)), class: "audit-10y",
-		body: make([]byte, size), serial: uint64(i) << 40}
+// Workload says whose messages the writers make, and how large.
+type Workload struct {
+	Size       int // bytes of a body
+	Principals int // own chains by principal; zero: one
+	Classes    int // retention classes of each; zero: one
+}
+
+// NewWriter gives writer number i of a workload.
+func NewWriter(i int, of Workload) (*Writer, error) {
+	principals, classes := max(of.Principals, 1), max(of.Classes, 1)
+	w := &Writer{principal: fmt.Sprintf("ec:%011d", 77777777777-i%principals), class: fmt.Sprintf("audit-%dy", 10-i/principals%classes),
+		body: make([]byte, of.Size), serial: uint64(i) << 40}
 	if _, err := rand.Read(w.body); err != nil {
 		return nil, err
 	}
@@ -81,6 +89,16 @@ func (w *Writer) Next() (exchange.Record, error) {
 		Keys: exchange.Keys{{Name: "creditor", Value: creditor}, {Name: "notice", Value: fmt.Sprintf("3%017d", w.serial)},
 			{Name: "idBrokerPA", Value: creditor}, {Name: "idStation", Value: creditor + "_01"}}}
 	return r, nil
+}
+
+// Refused gives the record of a request that was refused: an exchange of one entry.
+func (w *Writer) Refused() (exchange.Record, error) {
+	w.open = nil
+	r, err := w.Next()
+	r.Kind, r.Reason = exchange.KindRefusal, exchange.ReasonPolicy
+	r.Decision = &exchange.Decision{Policies: []string{}, Pack: pack}
+	r.Messages[0].Points = []exchange.Point{exchange.RequestReceived}
+	return r, err
 }
 
 // Written says where the record that Next gave stands.
