@@ -24,7 +24,11 @@ type Log struct {
 	Head    Head
 	Genesis Entry
 	close   func() error
+	partial bool // only entries, tiles and one checkpoint can be had: a remote log
 }
+
+// Partial tells whether only entries, tiles and the newest checkpoint can be had.
+func (l *Log) Partial() bool { return l.partial }
 
 // Close releases what the log was opened from.
 func (l *Log) Close() error { return l.close() }
