@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
 	"sigillo/internal/exchange"
@@ -107,23 +107,10 @@ func (v *verifier) keepProgress(now bool) error {
 	if err != nil {
 		return fmt.Errorf("writing the progress: %w", err)
 	}
-	if err := replaceFile(v.opts.Resume, b); err != nil {
+	if err := renameio.WriteFile(v.opts.Resume, b, 0o600); err != nil {
 		return fmt.Errorf("writing the progress: %w", err)
 	}
 	return nil
-}
-
-// replaceFile puts b in the place of a file: the old content or the new is there, never a part.
-func replaceFile(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	_, werr := f.Write(b)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // interrupted keeps the progress of a verification that does not go on, and says where it stands.
