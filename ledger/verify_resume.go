@@ -90,7 +90,7 @@ func (v *verifier) optionsDigest() Hash {
 // keepProgress writes the progress file when its time has come, or now; never behind the last stretch,
 // which may be short and is then read again.
 func (v *verifier) keepProgress(now bool) error {
-	if v.opts.Resume == "" || v.rest != nil || !now && time.Since(v.kept) < keepEvery {
+	if v.opts.Resume == "" || v.at%v.width != 0 || !now && time.Since(v.kept) < keepEvery {
 		return nil
 	}
 	v.kept = time.Now()
@@ -160,7 +160,7 @@ func (v *verifier) resume(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("%s is no progress of a verification: %w", v.opts.Resume, err)
 	}
 	if err := v.checkProgress(ctx, &p); err != nil {
-		return 0, fmt.Errorf("%w: %s: remove it to verify from the beginning", err, v.opts.Resume)
+		return 0, fmt.Errorf("%w; remove %s to verify from the beginning", err, v.opts.Resume)
 	}
 	v.at, v.tiles = p.At, p.At/tileWidth
 	v.tree, v.edge, v.whole = frontier{size: p.At / v.width, hashes: p.Tree}, edge{p.Edge}, p.Whole
@@ -188,18 +188,30 @@ func (v *verifier) checkProgress(ctx context.Context, p *progress) error {
 		return fmt.Errorf("%w: the log had %d entries then and has %d now", ErrOtherProgress, p.Size, v.log.Head.Size)
 	case p.Size == v.log.Head.Size && p.Head != v.log.Head.Root:
 		return fmt.Errorf("%w: the log has another root at size %d", ErrOtherProgress, p.Size)
-	case p.At == 0 || !p.Whole:
+	case p.At == 0:
 		return nil
+	}
+	if p.Last != (Hash{}) {
+		b, err := v.log.Get(ctx, entryKey(p.At-1))
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("reading entry %d: %w", p.At-1, err)
+		}
+		if err != nil || EntryHash(b) != p.Last {
+			return fmt.Errorf("%w: entry %d is not what it was", ErrOtherProgress, p.At-1)
+		}
+	}
+	if !p.Whole || p.Said["tile "+exchange.Broken] != nil || p.Said["tree "+exchange.Broken] != nil {
+		return nil // the tiles cannot vouch for the tree: that was found, and stays found
 	}
 	root := frontier{size: p.At / v.width, hashes: p.Tree}
 	if len(p.Tree) == 0 {
 		return fmt.Errorf("%w: it is malformed", ErrOtherProgress)
 	}
 	now, err := rangeRoot(0, p.At, nodes(ctx, v.log, p.At))
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("reading the tree up to entry %d: %w", p.At, err)
 	}
-	if root.root() != now {
+	if err != nil || root.root() != now {
 		return fmt.Errorf("%w: its first %d entries have another root now", ErrOtherProgress, p.At)
 	}
 	return nil

@@ -52,6 +52,29 @@ type scanner struct {
 	middle  []byte
 	tail    []byte
 	flags   byte
+
+	nodeEnd, middleEnd lengths
+}
+
+// lengths are the newest lengths of a span, tried before it is searched for its end. Where else the
+// end might stand does not matter: only spans of accepted entries make a form.
+type lengths struct {
+	known [8]int
+	next  int
+}
+
+func (l *lengths) find(b []byte, end string) int {
+	for _, n := range l.known {
+		if _, ok := after(b[min(n, len(b)):], end); ok {
+			return n
+		}
+	}
+	n := bytes.Index(b, []byte(end))
+	if n >= 0 {
+		l.known[l.next%len(l.known)] = n
+		l.next++
+	}
+	return n
 }
 
 // form is what entries of one shape have in common.
@@ -151,7 +174,7 @@ func (s *scanner) split(b []byte, r *reading) bool {
 	if !ok {
 		return false
 	}
-	at := bytes.Index(b, []byte(`,"exchange":"`))
+	at := s.nodeEnd.find(b, `,"exchange":"`)
 	if at < 0 {
 		return false
 	}
@@ -179,7 +202,7 @@ func (s *scanner) split(b []byte, r *reading) bool {
 	}
 	r.messages = nil
 	s.middle, s.tail = b, nil
-	if at := bytes.Index(b, []byte(`,"messages":[{`)); at >= 0 {
+	if at := s.middleEnd.find(b, `,"messages":[{`); at >= 0 {
 		s.flags |= 4
 		s.middle = b[:at]
 		if s.tail, ok = s.messages(b[at+len(`,"messages":[`):]); !ok {
@@ -331,63 +354,6 @@ func (s *scanner) instant(b []byte) bool {
 		}
 	}
 	return fraction[6] == 'Z'
-}
-
-func after(b []byte, lit string) ([]byte, bool) {
-	if len(b) >= len(lit) && string(b[:len(lit)]) == lit {
-		return b[len(lit):], true
-	}
-	return b, false
-}
-
-// number reads a decimal without leading zeros that fits 63 bits.
-func number(b []byte) (v uint64, rest []byte, ok bool) {
-	i := 0
-	for ; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
-		v = v*10 + uint64(b[i]-'0')
-	}
-	if i == 0 || i > 18 || i > 1 && b[0] == '0' {
-		return 0, nil, false
-	}
-	return v, b[i:], true
-}
-
-// nibbles is the value of a lower-case hexadecimal digit, 0xff of anything else.
-var nibbles = func() (t [256]byte) {
-	for i := range t {
-		t[i] = 0xff
-	}
-	for i, c := range []byte("0123456789abcdef") {
-		t[c] = byte(i)
-	}
-	return t
-}()
-
-// parseHash reads the 64 lower-case digits that b begins with.
-func parseHash(b []byte, h *Hash) bool {
-	if len(b) < 64 {
-		return false
-	}
-	return parseHex(b[:64], h[:])
-}
-
-func parseHex(b, to []byte) bool {
-	var bad byte
-	for i := range to {
-		hi, lo := nibbles[b[2*i]], nibbles[b[2*i+1]]
-		bad |= hi | lo
-		to[i] = hi<<4 | lo
-	}
-	return bad < 16
-}
-
-// parseUUID reads the canonical spelling that b begins with: lower case, with dashes.
-func parseUUID(b []byte, x *uuid.UUID) bool {
-	if len(b) < 36 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
-		return false
-	}
-	return parseHex(b[:8], x[:4]) && parseHex(b[9:13], x[4:6]) && parseHex(b[14:18], x[6:8]) &&
-		parseHex(b[19:23], x[8:10]) && parseHex(b[24:36], x[10:])
 }
 
 // setLast tells the hash of the entry before, which most entries name.
