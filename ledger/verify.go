@@ -36,9 +36,9 @@ type VerifyOptions struct {
 	Resume string
 	// Anchored compares the log with its anchors: findings, and the assurance that they give ("" for none).
 	Anchored func(ctx context.Context, l *Log) ([]exchange.Finding, string)
-	// Cosigned counts the witnesses whose cosignatures of a checkpoint hold, and says how many the policy
-	// wants (want) of how many (of); nil: cosignatures are not looked at.
-	Cosigned func(c Checkpoint, note []byte) (have, want, of int)
+	// Cosigned counts the witnesses whose cosignatures of a checkpoint hold (have), says how many the policy
+	// wants of how many, and what is wrong with the others; nil: cosignatures are not looked at.
+	Cosigned func(ctx context.Context, l *Log, c Checkpoint, note []byte) (have, want, of int, found []exchange.Finding)
 	// Progress, when set, is told how many entries were read, of how many.
 	Progress func(done, total uint64)
 

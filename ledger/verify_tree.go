@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"sigillo/internal/exchange"
 )
 
 // A stretch begins at a multiple of its greatest length, a power of two. So the tree up to there is made
@@ -55,7 +57,9 @@ func (w *worker) readNotes(ctx context.Context, s *stretch) error {
 		}
 		n.said, n.err = OpenCheckpoint(n.note, v.log.Origin(), v.key)
 		if n.err == nil && v.opts.Cosigned != nil {
-			n.have, n.want, n.of = v.opts.Cosigned(n.said, n.note)
+			var found []exchange.Finding
+			n.have, n.want, n.of, found = v.opts.Cosigned(ctx, v.log, n.said, n.note)
+			s.findings = append(s.findings, found...)
 		}
 	}
 	// The given one, put first, may be of a greater size than those that follow.
