@@ -46,9 +46,9 @@ type VerifyOptions struct {
 	workers int    // 0: one for each core
 }
 
-// stretchWidth is how many entries a worker checks at a time: some milliseconds of work, and 300 KiB of
-// leaves and places. A stretch or two for each worker are in memory, never more.
-const stretchWidth = 4096
+// stretchWidth is how many entries a worker checks at a time: some milliseconds of work, and 150 KiB of
+// leaves and places. Four stretches for each worker are in memory, never more.
+const stretchWidth = 2048
 
 // Verify reads a whole log and lists everything that is wrong with it (ledger.md 6). It writes nothing
 // but VerifyOptions.Resume. An error means that the log could not be begun, could not be reached any

@@ -15,7 +15,7 @@ import (
 func (v *verifier) run(ctx context.Context, from uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	workers := v.workers()
-	free := make(chan *stretch, 2*workers) // all stretches there are: memory is flat
+	free := make(chan *stretch, 4*workers) // all stretches there are: memory is flat
 	for range cap(free) {
 		free <- &stretch{counts: map[string]int64{}, requests: map[uuid.UUID]requestRun{}}
 	}

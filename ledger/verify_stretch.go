@@ -252,7 +252,8 @@ func (w *worker) entry(s *stretch, n uint64, b []byte) {
 	err := w.scan.read(b, r)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		s.find("entry", exchange.Indeterminate, &n, "%v", err)
+		at := n // its address is taken here only: the many good entries stay off the heap
+		s.find("entry", exchange.Indeterminate, &at, "%v", err)
 	case err != nil:
 		s.entryf("entry", n, "%v", err)
 	default:
