@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/url"
@@ -237,7 +236,7 @@ func (w *worker) entry(s *stretch, n uint64, b []byte) {
 	if len(b) <= MaxEntry {
 		copy(w.buf[1:], b)
 		b = w.buf[1 : 1+len(b)]
-		hash, leaf = sha256.Sum256(b), sha256.Sum256(w.buf[:1+len(b)])
+		hash, leaf = entryHashes(w.buf[:1+len(b)])
 	} else {
 		hash, leaf = EntryHash(b), leafHash(b)
 	}
