@@ -39,11 +39,31 @@ func entryHashes(b []byte) (entry, leaf Hash) {
 		var idle [8]uint32
 		sha256Blocks(&idle, &y, &p[0], &q[64], 1)
 	}
-	for i := range x {
-		binary.BigEndian.PutUint32(entry[4*i:], x[i])
-		binary.BigEndian.PutUint32(leaf[4*i:], y[i])
+	return digest(&x), digest(&y)
+}
+
+func digest(state *[8]uint32) (h Hash) {
+	for i, x := range state {
+		binary.BigEndian.PutUint32(h[4*i:], x)
 	}
-	return entry, leaf
+	return h
+}
+
+// nodePair are two nodeHash at once: of h[0] and h[1], and of h[2] and h[3].
+func nodePair(h *[4]Hash) (Hash, Hash) {
+	if !pairs {
+		return nodeHash(h[0], h[1]), nodeHash(h[2], h[3])
+	}
+	var p, q [128]byte // 65 bytes and their padding
+	p[0], p[65], p[126], p[127] = 1, 0x80, 65*8>>8, 65*8&0xff
+	q = p
+	copy(p[1:], h[0][:])
+	copy(p[33:], h[1][:])
+	copy(q[1:], h[2][:])
+	copy(q[33:], h[3][:])
+	x, y := sha256Start, sha256Start
+	sha256Blocks(&x, &y, &p[0], &q[0], 2)
+	return digest(&x), digest(&y)
 }
 
 // sha256Pad writes the last bytes of a message of the given size with its padding (FIPS 180-4, section

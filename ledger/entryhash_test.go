@@ -24,6 +24,18 @@ func TestEntryHashesAreSHA256(t *testing.T) {
 	}
 }
 
+func TestTileOfPairsIsTheTree(t *testing.T) {
+	r := rand.NewChaCha8([32]byte{2})
+	var leaves [tileWidth]Hash
+	for i := range leaves {
+		_, _ = r.Read(leaves[i][:]) // never fails
+	}
+	got := foldTile(leaves[:])
+	if want := foldHashes(leaves[:]); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // FuzzEntryHashes: both digests are those of crypto/sha256, whatever the bytes.
 func FuzzEntryHashes(f *testing.F) {
 	f.Add([]byte{})

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 
@@ -99,8 +100,32 @@ func (w *worker) receipt(ctx context.Context, s *stretch, d deepCheck) error {
 		s.entryf("receipt", d.n, "its receipt speaks of something else")
 		return nil
 	}
+	root, err := w.signedRoot(ctx, p.Tree.Size)
+	if err != nil && unreachable(ctx, err) {
+		return err
+	}
+	if err != nil || base64.StdEncoding.EncodeToString(root[:]) != p.Tree.Root {
+		s.entryf("receipt", d.n, "its receipt names a tree of size %d that is not the one of the log's signed checkpoint", p.Tree.Size)
+		return nil
+	}
 	s.counts["receipts_checked"]++
 	return nil
+}
+
+// signedRoot is the root that the log's checkpoint of a size says; the receipts of a batch share one.
+func (w *worker) signedRoot(ctx context.Context, size uint64) (Hash, error) {
+	if w.signedSize == size {
+		return w.signed, nil
+	}
+	note, err := w.v.log.Get(ctx, noteKey(size))
+	if err != nil {
+		return Hash{}, err
+	}
+	c, _, err := splitNote(note) // its signature is checked where its entries are
+	if err == nil {
+		w.signedSize, w.signed = size, c.Root
+	}
+	return c.Root, err
 }
 
 func (w *worker) timestamp(ctx context.Context, s *stretch, n uint64, t *Timestamp) error {

@@ -58,6 +58,9 @@ func (v *verifier) run(ctx context.Context, from uint64) error {
 	}
 	for s := range order {
 		<-s.done
+		if err := ctx.Err(); err != nil {
+			return err // before this stretch, which may be the last: what is joined can be kept
+		}
 		if s.err != nil {
 			return s.err
 		}

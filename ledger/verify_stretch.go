@@ -103,6 +103,9 @@ type worker struct {
 	read reading
 
 	tiles []tileRead // of the stretch
+
+	signedSize uint64 // of the checkpoint that was asked for last, and its root
+	signed     Hash
 }
 
 // unreachable tells an answer that never came from one that is wrong.

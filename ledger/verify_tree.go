@@ -74,23 +74,49 @@ func (w *worker) readNotes(ctx context.Context, s *stretch) error {
 func (s *stretch) hashTree() {
 	s.tree.hashes, s.tree.size = s.tree.hashes[:0], 0
 	next := 0
-	for _, leaf := range s.leaves {
-		h := leaf
-		for n, level := s.tree.size, 0; n&1 == 1; n >>= 1 {
-			last := len(s.tree.hashes) - 1
-			h = nodeHash(s.tree.hashes[last], h)
-			s.tree.hashes = s.tree.hashes[:last]
-			if level++; level == 8 {
-				s.tiles = append(s.tiles, h)
-			}
+	for at := 0; at < len(s.leaves); {
+		end := at + tileWidth
+		if at%tileWidth == 0 && end <= len(s.leaves) && (next == len(s.notes) || s.notes[next].size >= s.first+uint64(end)) {
+			h := foldTile(s.leaves[at:end])
+			s.tiles = append(s.tiles, h)
+			s.push(h, 8)
+			at = end
+		} else {
+			s.push(s.leaves[at], 0)
+			at++
 		}
-		s.tree.hashes = append(s.tree.hashes, h)
-		s.tree.size++
 		for next < len(s.notes) && s.notes[next].size <= s.first+s.tree.size {
 			s.notes[next].local, s.notes[next].known = s.tree.root(), true
 			next++
 		}
 	}
+}
+
+// push appends the root of a perfect subtree of the given height to the local tree.
+func (s *stretch) push(h Hash, height int) {
+	width := uint64(1) << height
+	for n := s.tree.size >> height; n&1 == 1; n >>= 1 {
+		last := len(s.tree.hashes) - 1
+		h = nodeHash(s.tree.hashes[last], h)
+		s.tree.hashes = s.tree.hashes[:last]
+		if height++; height == 8 {
+			s.tiles = append(s.tiles, h)
+		}
+	}
+	s.tree.hashes = append(s.tree.hashes, h)
+	s.tree.size += width
+}
+
+// foldTile is the root over 256 leaves.
+func foldTile(leaves []Hash) Hash {
+	var hs [tileWidth]Hash
+	copy(hs[:], leaves)
+	for n := tileWidth; n > 2; n /= 2 {
+		for i := 0; i < n; i += 4 {
+			hs[i/2], hs[i/2+1] = nodePair((*[4]Hash)(hs[i : i+4]))
+		}
+	}
+	return nodeHash(hs[0], hs[1])
 }
 
 // joinTree puts the stretch's tree to the right of the tree so far.
