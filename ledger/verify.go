@@ -50,6 +50,9 @@ type VerifyOptions struct {
 // leaves and places. Four stretches for each worker are in memory, never more.
 const stretchWidth = 2048
 
+// remoteWidth is that of a remote log: what is fetched ahead of a stretch's end is fetched in vain.
+const remoteWidth = 16384
+
 // Verify reads a whole log and lists everything that is wrong with it (ledger.md 6). It writes nothing
 // but VerifyOptions.Resume. An error means that the log could not be begun, could not be reached any
 // more, or that ctx ended (InterruptedError); everything else is a finding.
@@ -60,7 +63,9 @@ const stretchWidth = 2048
 func Verify(ctx context.Context, l *Log, o VerifyOptions) (*exchange.Verdict, error) {
 	v := &verifier{log: l, opts: o, width: o.width, out: newFindings(), whole: true,
 		own: map[string]ownState{}, open: map[uuid.UUID]uint64{}}
-	if v.width == 0 {
+	if v.width == 0 && l.Partial() {
+		v.width = remoteWidth
+	} else if v.width == 0 {
 		v.width = stretchWidth
 	}
 	if o.Keys != nil && !l.Partial() {

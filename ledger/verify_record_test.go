@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"sync"
 	"testing"
@@ -114,5 +115,65 @@ func TestDerivedTablesAreCompared(t *testing.T) {
 		if want := len(changed) > 0; (v.Verdict == exchange.Broken) != want {
 			t.Errorf("%s: verdict %s, %v", what, v.Verdict, v.Findings)
 		}
+	}
+}
+
+// remoteTestView shows what a remote log shows: entries, tiles, its head and the newest checkpoint.
+type remoteTestView struct{ View }
+
+func (v remoteTestView) Get(ctx context.Context, key []byte) ([]byte, error) {
+	switch key[0] {
+	case tableEntry, tableTile, tableHead, tableNote:
+		return v.View.Get(ctx, key)
+	}
+	return nil, ErrNotFound
+}
+
+func (v remoteTestView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) error {
+	switch prefix[0] {
+	case tableEntry:
+		return v.View.Scan(ctx, prefix, from, fn)
+	case tableNote:
+		size, note, err := NewestNote(ctx, v.View)
+		if err != nil || string(noteKey(size)) < string(from) {
+			return err
+		}
+		return fn(noteKey(size), note)
+	}
+	return nil
+}
+
+// TestPartialLogSaysWhatWasNotLookedAt verifies what a remote log shows.
+func TestPartialLogSaysWhatWasNotLookedAt(t *testing.T) {
+	k := newSeedKeys(73)
+	l := openLogTest(t, makeLog(t, k, 1500, 50, 73))
+	l.View, l.partial = remoteTestView{l.View}, true
+	for _, o := range []VerifyOptions{{CheckpointKey: k.checkpoint.Public().(ed25519.PublicKey)}, {Keys: k, CheckReceipt: k.check, width: 256}} {
+		v, err := Verify(t.Context(), l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantIntact(t, v)
+		if v.Counts["checkpoints_checked"] != 1 || v.Counts["contents_checked"] != 0 || v.Findings[len(v.Findings)-1].Check != "scope" {
+			t.Errorf("counts %v, findings %v", v.Counts, v.Findings)
+		}
+	}
+	size, note, err := Before(t.Context(), l.View.(remoteTestView).View, 1000)
+	if err != nil || size < 256 {
+		t.Fatal(size, err)
+	}
+	v, err := Verify(t.Context(), l, VerifyOptions{Since: note, width: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantIntact(t, v)
+	b, err := l.Get(t.Context(), entryKey(1400))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-9] ^= 1
+	l.View = tamperedView{l.View, map[string][]byte{string(entryKey(1400)): b}}
+	if v, err = Verify(t.Context(), l, VerifyOptions{}); err != nil || v.Verdict != exchange.Broken || !names(v, 1400) {
+		t.Errorf("an altered entry: %v, %v", v, err)
 	}
 }
