@@ -111,7 +111,7 @@ type worker struct {
 // unreachable tells an answer that never came from one that is wrong.
 func unreachable(ctx context.Context, err error) bool {
 	var u *url.Error
-	return ctx.Err() != nil || errors.As(err, &u)
+	return ctx.Err() != nil || errors.As(err, &u) || errors.Is(err, ErrUnreachable)
 }
 
 // check reads a stretch and finds all that can be said of it alone.

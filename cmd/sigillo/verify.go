@@ -14,6 +14,8 @@ import (
 type verifyCommand struct {
 	Config         string `short:"c" placeholder:"FILE" help:"Configuration file."`
 	Dir            string `placeholder:"DIR" help:"Verify the ledger in this directory instead of the configuration's: a copy, a backup."`
+	URL            string `name:"url" placeholder:"URL" help:"Verify a remote log through its tile API (https://HOST/log); needs --key. Content is out of its scope."`
+	CA             string `name:"ca" placeholder:"FILE" help:"With --url: certificate authorities to trust instead of the system's (PEM)."`
 	Checkpoint     string `placeholder:"FILE" help:"A signed checkpoint of before, kept outside: the ledger must contain its tree."`
 	Since          string `placeholder:"FILE" help:"A signed checkpoint of before whose tree is trusted: only what came after it is verified."`
 	Key            string `placeholder:"VKEY" help:"The log's verifier key (C2SP vkey), as you know it from elsewhere."`
@@ -79,18 +81,28 @@ func (v *verifyCommand) Run(ctx context.Context, c console) error {
 // usage refuses what does not go together.
 func (v *verifyCommand) usage() error {
 	switch {
-	case v.Config == "" && v.Dir == "":
-		return errors.New("give --config FILE or --dir DIR")
+	case v.Config == "" && v.Dir == "" && v.URL == "":
+		return errors.New("give --config FILE, --dir DIR or --url URL")
+	case v.URL != "" && v.Dir != "":
+		return errors.New("--url and --dir name two logs")
+	case v.URL != "" && v.Key == "":
+		return errors.New("--url needs --key VKEY: the log's verifier key, as you know it from elsewhere")
+	case v.URL == "" && v.CA != "":
+		return errors.New("--ca goes with --url")
 	case v.Since != "" && (v.Resume != "" || v.Checkpoint != ""):
 		return errors.New("--since goes neither with --resume nor with --checkpoint")
-	case v.Record && (v.Config == "" || v.Dir != ""):
-		return errors.New("--record needs --config and no --dir: the result becomes an entry of that ledger")
+	case v.Record && (v.Config == "" || v.Dir != "" || v.URL != ""):
+		return errors.New("--record needs --config, and neither --dir nor --url: the result becomes an entry of that ledger")
 	}
 	return nil
 }
 
 // open opens the log that is to be verified, and says where it is.
 func (v *verifyCommand) open(ctx context.Context, p *parts) (log *ledger.Log, found []exchange.Finding, where string, err error) {
+	if v.URL != "" {
+		log, err = openURL(ctx, v.URL, v.Key, v.CA)
+		return log, nil, "log " + v.URL, err // with its exit code
+	}
 	dir := v.Dir
 	if dir == "" {
 		dir = p.cfg.Data
