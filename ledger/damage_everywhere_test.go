@@ -10,20 +10,20 @@ import (
 	"sigillo/ledger/storefile"
 )
 
-// stretch is a run of bytes of a file.
-type stretch struct{ from, to int64 }
+// region is a run of bytes of a file.
+type region struct{ from, to int64 }
 
 // liveRecords gives, by value log, where the newest version of every key stands: the only bytes of value
 // logs that carry evidence (docs/formats.md 5).
-func liveRecords(t *testing.T, dir string) map[string][]stretch {
+func liveRecords(t *testing.T, dir string) map[string][]region {
 	t.Helper()
 	type newest struct {
 		version uint64
 		file    string
-		at      stretch
+		at      region
 	}
 	found := map[string]newest{}
-	take := func(r storefile.Record, file string, at stretch) {
+	take := func(r storefile.Record, file string, at region) {
 		n, ok := found[string(r.Key)]
 		switch {
 		case !ok || r.Version > n.version:
@@ -50,18 +50,18 @@ func liveRecords(t *testing.T, dir string) map[string][]stretch {
 				if i+1 < len(all) {
 					end = all[i+1].at
 				}
-				take(p.r, filepath.Base(path), stretch{p.at, end})
+				take(p.r, filepath.Base(path), region{p.at, end})
 			}
 		case ".sst":
 			var blocks []storefile.Block
 			blocks, err = storefile.ReadIndex(memory(b), int64(len(b)))
 			for _, at := range blocks {
-				must(t, storefile.ScanBlock(b[at.Offset:at.Offset+at.Len], func(r storefile.Record) error { take(r, "", stretch{}); return nil }))
+				must(t, storefile.ScanBlock(b[at.Offset:at.Offset+at.Len], func(r storefile.Record) error { take(r, "", region{}); return nil }))
 			}
 		}
 		must(t, err)
 	}
-	live := map[string][]stretch{}
+	live := map[string][]region{}
 	for _, n := range found {
 		if n.file != "" {
 			live[n.file] = append(live[n.file], n.at)
@@ -112,7 +112,7 @@ func TestNoDamageHidesBehindAnOverwrittenValue(t *testing.T) {
 	t.Logf("%d flips found, %d in bytes that carry no evidence, in %s", broken, free, time.Since(began).Round(time.Second))
 }
 
-func anyHolds(s []stretch, at int64) bool {
+func anyHolds(s []region, at int64) bool {
 	for _, x := range s {
 		if at >= x.from && at < x.to {
 			return true

@@ -47,7 +47,24 @@ func recordAt(t *testing.T, path string, wanted func(storefile.Record) bool) int
 	return at
 }
 
-// entryRecord tells whether a record is that of an entry between two numbers.
+// runAt gives the entries of the run that recordAt finds.
+func runAt(t *testing.T, path string, wanted func(storefile.Record) bool) (first, last uint64) {
+	t.Helper()
+	b, err := readData(path)
+	must(t, err)
+	_, err = storefile.ScanLog(b, func(_ int64, r storefile.Record) error {
+		if n, ok := entryNumber(r.Key); ok && wanted(r) {
+			if count, err := runLength(r.Value); err == nil {
+				first, last = n+1-count, n
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	return first, last
+}
+
+// entryRecord tells whether a record is that of a run of entries whose last lies between two numbers.
 func entryRecord(first, end uint64) func(storefile.Record) bool {
 	return func(r storefile.Record) bool {
 		return len(r.Key) == 9 && r.Key[0] == tableEntry && binary.BigEndian.Uint64(r.Key[1:]) >= first && binary.BigEndian.Uint64(r.Key[1:]) < end

@@ -120,7 +120,7 @@ func TestDisposeOfAMonth(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if want := map[byte]int{tableChunk: 2 * (12 + 2), tableMessageKey: 12 + 2, tableReceipt: 6, tableTerms: 12/2 + 0, tableKeyed: 6}; fmt.Sprint(left) != fmt.Sprint(want) {
+		if want := map[byte]int{tableChunk: 12 + 2, tableMessageKey: 12 + 2, tableReceipt: 6, tableTerms: 12/2 + 0, tableKeyed: 6}; fmt.Sprint(left) != fmt.Sprint(want) {
 			t.Errorf("step %d: records left %v, want %v", kill, left, want)
 		}
 		closeTest(t, l)

@@ -124,13 +124,13 @@ func (m *openedMessage) chunk(stream, n uint32, sealed []byte) (plain []byte, la
 	return nil, false, fmt.Errorf("chunk %d was altered", n)
 }
 
-// digest counts and hashes what is written to it.
-type digest struct {
+// measured counts and hashes what is written to it.
+type measured struct {
 	hash.Hash
 	size int64
 }
 
-func (d *digest) Write(b []byte) (int, error) {
+func (d *measured) Write(b []byte) (int, error) {
 	d.size += int64(len(b))
 	return d.Hash.Write(b)
 }
@@ -138,7 +138,7 @@ func (d *digest) Write(b []byte) (int, error) {
 // copyTo writes head and body while they are opened, and then says whether they are what the entry
 // committed to: what was written before an error is worth nothing.
 func (m *openedMessage) copyTo(ctx context.Context, head, body io.Writer) error {
-	h, b := digest{Hash: sha256.New()}, digest{Hash: sha256.New()}
+	h, b := measured{Hash: sha256.New()}, measured{Hash: sha256.New()}
 	if err := m.copyStream(ctx, headStream(m.ref.I), io.MultiWriter(&h, head)); err != nil {
 		return fmt.Errorf("head of message %d: %w", m.ref.I, err)
 	}

@@ -91,7 +91,7 @@ func TestSalvageOfTheMemtableLogRecoversEverything(t *testing.T) {
 	acks := runWriter(t, dir, false, 400, func() {})
 	k := newSeedKeys(21)
 	mem := storeFile(t, dir, ".mem", true)
-	flip(t, mem, recordAt(t, mem, entryRecord(50, 60)))
+	flip(t, mem, recordAt(t, mem, entryRecord(20, 300)))
 	refused(t, dir, k)
 	r, _ := salvage(t, dir)
 	wantServing(t, r, k, acks)
@@ -107,7 +107,7 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 		missing   uint64
 		losses    int
 	}{
-		{"an entry in the value log", ".vlog", entryRecord(79, 80), 1, 0},
+		{"a run of entries in the value log", ".vlog", entryRecord(20, 300), 1, 0},
 		{"a message key in the write-ahead file", ".mem", func(r storefile.Record) bool { return r.Key[0] == tableMessageKey && len(r.Value) == messageKeySize }, 0, 1},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -119,13 +119,17 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 			if c.missing == 0 { // of an entry that was acknowledged: the key's transaction has acknowledged entries behind it
 				wanted = firstOf(c.wanted, 200)
 			}
+			first, last := runAt(t, path, wanted)
+			if c.missing == 1 {
+				c.missing = last + 1 - first
+			}
 			flip(t, path, recordAt(t, path, wanted))
 			refused(t, dir, k)
 			r, out := salvage(t, dir)
 			if r.Acknowledged != m.Size || r.Missing != c.missing || r.Losses != c.losses || r.Ledger != "" {
 				t.Errorf("of %d acknowledged (%d) missing %d, losses %v, ledger %q", r.Acknowledged, m.Size, r.Missing, r.Lost, r.Ledger)
 			}
-			if c.missing == 1 && (len(r.Ranges) != 1 || r.Ranges[0].First != 79 || r.Whole != 79) {
+			if c.missing > 0 && (len(r.Ranges) != 1 || r.Ranges[0] != SalvageRange{first, last} || r.Whole != first) {
 				t.Errorf("missing %v, whole %d", r.Ranges, r.Whole)
 			}
 			if r.Signed == 0 || r.Todo == "" || !strings.Contains(r.Todo, "backup") {

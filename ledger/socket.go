@@ -43,6 +43,8 @@ type appendRequest struct {
 	By     Actor   `json:"by"`
 	Access *Access `json:"access,omitempty"`
 	Export *Export `json:"export,omitempty"`
+
+	Verification *Verification `json:"verification,omitempty"`
 }
 
 // ListenSocket starts serving; Close ends it and waits.
@@ -154,6 +156,12 @@ func (s *Socket) append(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
+	case q.Verification != nil:
+		if q.Access != nil || q.Export != nil || q.Own != LogChain {
+			http.Error(w, "a verification entry stands alone, in the log's chain", http.StatusBadRequest)
+			return
+		}
+		err = s.l.Verified(r.Context(), q.By, *q.Verification)
 	case q.Access != nil && q.Export == nil && q.Own == LogChain:
 		err = s.l.Accessed(r.Context(), q.By, *q.Access)
 	case q.Export != nil && q.Access == nil && q.Own != LogChain && checkOwn(q.Own) == nil:

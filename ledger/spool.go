@@ -21,7 +21,7 @@ type Spool struct {
 	s      *sealer
 	buf    []byte
 	chunks uint32 // written
-	sum    digest
+	sum    measured
 	ended  bool
 	gone   bool
 }
@@ -39,7 +39,7 @@ func (l *Ledger) Spool(id exchange.ID, i int) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Spool{l: l, s: s, sum: digest{Hash: sha256.New()}}, nil
+	return &Spool{l: l, s: s, sum: measured{Hash: sha256.New()}}, nil
 }
 
 // Write takes the next bytes.

@@ -3,10 +3,10 @@ package ledger
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
+	"runtime"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -18,7 +18,8 @@ type VerifyOptions struct {
 	// Keys opens sealed content; nil: content is reported as not checked, unless SkipContent.
 	Keys        ClassKeys
 	SkipContent bool
-	// CheckReceipt checks a compact JWS and gives its payload; nil: receipts are not opened.
+	// CheckReceipt checks a compact JWS and gives its payload; nil: receipts are not opened. It is called
+	// from several goroutines at once, like CheckStamp and Cosigned.
 	CheckReceipt func(compact string) ([]byte, error)
 	// CheckStamp checks a time-stamp reply over data; nil: tokens are compared by digest only.
 	CheckStamp func(reply, data []byte) error
@@ -26,15 +27,47 @@ type VerifyOptions struct {
 	Checkpoint []byte
 	// CheckpointKey is the log's key as the verifier knows it; nil: the one that genesis names.
 	CheckpointKey ed25519.PublicKey
+	// Since is a signed note whose tree is trusted: only the entries after it are read, and the tree that
+	// they complete must contain it. It cannot be joined with Resume.
+	Since []byte
+	// Resume names a file in which the verification keeps how far it is, every few seconds and when ctx
+	// ends; when the file is there it goes on from it. A verification that reached its end removes it.
+	Resume string
+	// Anchored compares the log with its anchors: findings, and the assurance that they give ("" for none).
+	Anchored func(ctx context.Context, l *Log) ([]exchange.Finding, string)
+	// Cosigned counts the witnesses whose cosignatures of a checkpoint hold (have), says how many the policy
+	// wants of how many, and what is wrong with the others; nil: cosignatures are not looked at.
+	Cosigned func(ctx context.Context, l *Log, c Checkpoint, note []byte) (have, want, of int, found []exchange.Finding)
 	// Progress, when set, is told how many entries were read, of how many.
 	Progress func(done, total uint64)
+
+	width   uint64 // length of a stretch: a power of two, at least tileWidth; 0: stretchWidth
+	workers int    // 0: one for each core
 }
 
-// Verify reads a whole log and lists everything that is wrong with it (ledger.md 6). It writes
-// nothing. An error means that the log could not even be begun; everything else is a finding.
+// stretchWidth is how many entries a worker checks at a time: some milliseconds of work, and 150 KiB of
+// leaves and places. Four stretches for each worker are in memory, never more.
+const stretchWidth = 2048
+
+// remoteWidth is that of a remote log: what is fetched ahead of a stretch's end is fetched in vain.
+const remoteWidth = 16384
+
+// Verify reads a whole log and lists everything that is wrong with it (ledger.md 6). It writes nothing
+// but VerifyOptions.Resume. An error means that the log could not be begun, could not be reached any
+// more, or that ctx ended (InterruptedError); everything else is a finding.
+//
+// Workers check stretches of the log by themselves: bytes, chain, tile, time, own chains, checkpoints'
+// signatures, content, receipts, tokens. One joiner, the caller's goroutine, takes the stretches in order
+// and checks what lies between them: it alone owns the verifier's state and the verdict.
 func Verify(ctx context.Context, l *Log, o VerifyOptions) (*exchange.Verdict, error) {
-	v := &verifier{log: l, opts: o, out: exchange.NewVerdict(), own: map[string]ownState{}, open: map[uuid.UUID]uint64{}}
-	if o.Keys != nil {
+	v := &verifier{log: l, opts: o, width: o.width, out: newFindings(), whole: true,
+		own: map[string]ownState{}, open: map[uuid.UUID]uint64{}}
+	if v.width == 0 && l.Partial() {
+		v.width = remoteWidth
+	} else if v.width == 0 {
+		v.width = stretchWidth
+	}
+	if o.Keys != nil && !l.Partial() {
 		v.opener = newOpener(l.View, o.Keys)
 	}
 	if err := v.keys(); err != nil {
@@ -43,174 +76,142 @@ func Verify(ctx context.Context, l *Log, o VerifyOptions) (*exchange.Verdict, er
 	if err := v.earlier(); err != nil {
 		return nil, err
 	}
-	if err := v.entries(ctx); err != nil {
+	from, err := v.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
-	v.end(ctx)
-	return v.out, nil
+	if err := v.run(ctx, from); err != nil {
+		return nil, v.interrupted(err)
+	}
+	if err := v.end(ctx); err != nil {
+		return nil, v.interrupted(err)
+	}
+	return v.out.verdict(), v.forgetProgress()
 }
 
-// verifier walks the log once; its fields are the state after the entries read so far.
+// verifier is the state after the stretches joined so far. The workers read log, opts, key, before and
+// opener, which do not change; everything else belongs to the joiner.
 type verifier struct {
 	log    *Log
 	opts   VerifyOptions
-	out    *exchange.Verdict
+	width  uint64
 	opener *opener
+	key    ed25519.PublicKey
+	before *Checkpoint // VerifyOptions.Checkpoint or Since, opened
 
-	key   ed25519.PublicKey
-	notes noteCursor
-	tile  tileCursor
-
-	tree frontier
-	last Hash // of the entry before
-	time Time
-	own  map[string]ownState
-	open map[uuid.UUID]uint64 // exchanges without a closing entry: n of the request
-
-	good uint64 // size of the newest checkpoint whose root held
-
-	before *Checkpoint // VerifyOptions.Checkpoint, opened
+	out    *findings
+	at     uint64   // entries joined
+	since  uint64   // first entry read, where an earlier checkpoint is trusted
+	tree   frontier // of whole stretches: its leaves are their roots
+	edge   edge     // hashes of tile level 1 and above right of their last full tile
+	tiles  uint64   // full tiles of level 0 so far
+	rest   *Hash    // root of the last stretch, where it is not of full length
+	whole  bool     // every leaf so far is known
+	last   Hash     // of the entry before; zeros when it is lost
+	time   timeText
+	own    map[string]ownState
+	open   map[uuid.UUID]uint64 // exchanges without a closing entry: n of the request
+	good   uint64               // size of the newest checkpoint whose root held
+	gap    *span                // entries lost up to where the joiner stands
 	noKey  int64
+	stamp  Timestamp // the newest that held
+	cosign cosigned  // the newest that was
+	lost   error     // the log cannot be reached any more
+	kept   time.Time // when the progress was written
+}
+
+// cosigned is a checkpoint with enough cosignatures.
+type cosigned struct {
+	Size     uint64 `json:"size"`
+	Have, Of int
 }
 
 // keys finds the checkpoint key that the log is held against.
 func (v *verifier) keys() error {
 	g := v.log.Genesis.Genesis
 	if g.Custody != "vault" {
-		v.out.Addf("custody", exchange.Remark, "the keys of this log lie in a file: a demonstration, not evidence")
+		v.out.add(exchange.Finding{Check: "custody", Severity: exchange.Remark, Detail: "the keys of this log lie in a file: a demonstration, not evidence"})
 	}
 	v.key = v.opts.CheckpointKey
-	for _, k := range g.Keys {
-		if k.Use != "checkpoint" {
-			continue
-		}
-		pub, err := x509.ParsePKIXPublicKey(k.SPKI)
-		if err != nil {
-			return fmt.Errorf("checkpoint key in genesis: %w", err)
-		}
-		ed, ok := pub.(ed25519.PublicKey)
-		if !ok {
-			return errors.New("the checkpoint key in genesis is not Ed25519")
-		}
-		if v.key == nil {
-			v.key = ed
-		} else if !v.key.Equal(ed) {
-			v.out.Entryf("genesis", exchange.Broken, 0, "names another checkpoint key than the one given")
-		}
-	}
-	if v.key == nil {
-		return errors.New("genesis names no checkpoint key")
+	switch named, err := v.log.CheckpointKey(); {
+	case v.key == nil && err != nil:
+		return err
+	case v.key == nil:
+		v.key = named
+	case err != nil || !v.key.Equal(named):
+		v.entryf("genesis", 0, "does not name the checkpoint key that was given")
 	}
 	return nil
 }
 
 // earlier opens the checkpoint of before.
 func (v *verifier) earlier() error {
-	if v.opts.Checkpoint == nil {
+	note := v.opts.Checkpoint
+	if v.opts.Since != nil {
+		if note != nil || v.opts.Resume != "" {
+			return errors.New("a verification since a checkpoint takes no other checkpoint, and is not resumed")
+		}
+		note = v.opts.Since
+	}
+	if note == nil {
 		return nil
 	}
-	c, err := OpenCheckpoint(v.opts.Checkpoint, v.log.Origin(), v.key)
+	c, err := OpenCheckpoint(note, v.log.Origin(), v.key)
 	if err != nil {
 		return fmt.Errorf("the checkpoint given: %w", err)
 	}
 	v.before = &c
-	if c.Size > v.log.Head.Size {
-		v.out.Entryf("rolled-back", exchange.Broken, v.log.Head.Size,
-			"the checkpoint given is of size %d, the ledger holds %d entries: entries %d to %d are gone", c.Size, v.log.Head.Size, v.log.Head.Size, c.Size-1)
+	if size := v.log.Head.Size; c.Size > size {
+		v.entryf("rolled-back", size,
+			"the checkpoint given is of size %d, the ledger holds %d entries: entries %d to %d are gone", c.Size, size, size, c.Size-1)
 	}
 	return nil
 }
 
-// entries reads all entries in order. Where a scan ends early the entry is asked for by itself, so
-// that a damaged one is named and the rest is still read.
-func (v *verifier) entries(ctx context.Context) error {
-	size := v.log.Head.Size
-	for n := uint64(0); n < size; {
-		scanErr := v.log.Scan(ctx, []byte{tableEntry}, entryKey(n), func(key, value []byte) error {
-			if n >= size || string(key) != string(entryKey(n)) {
-				return errStop
-			}
-			v.entry(ctx, n, value)
-			n++
-			return nil
-		})
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if n >= size {
-			break
-		}
-		b, err := v.log.Get(ctx, entryKey(n))
-		switch {
-		case err == nil:
-			v.entry(ctx, n, b)
-			n++
-		case errors.Is(err, ErrNotFound):
-			first := n
-			for n++; n < size; n++ {
-				if _, err := v.log.Get(ctx, entryKey(n)); !errors.Is(err, ErrNotFound) {
-					break
-				}
-			}
-			v.lost(first, n, "missing")
-		default:
-			v.lost(n, n+1, fmt.Sprintf("cannot be read: %v", errors.Join(err, scanErr)))
-			n++
-		}
+// begin gives the first entry to read: 0, or that of the stretch in which the trusted checkpoint ends,
+// or where an interrupted verification was.
+func (v *verifier) begin(ctx context.Context) (uint64, error) {
+	if v.opts.Resume != "" {
+		return v.resume(ctx)
 	}
-	v.out.Counts["entries"] = int64(size)
-	v.beyond(ctx, size)
-	return nil
+	if v.opts.Since == nil || v.before.Size > v.log.Head.Size {
+		return 0, nil
+	}
+	v.since = v.before.Size &^ (v.width - 1)
+	if v.since == 0 {
+		return 0, nil
+	}
+	if err := v.startTree(ctx, v.since); err != nil {
+		return 0, err
+	}
+	prev, err := v.log.Get(ctx, entryKey(v.since-1))
+	if err != nil {
+		return 0, fmt.Errorf("reading entry %d: %w", v.since-1, err)
+	}
+	v.at, v.last = v.since, EntryHash(prev)
+	return v.since, nil
 }
 
-// lost takes note of entries that are not there; the tree goes on with the leaves of the tiles.
-func (v *verifier) lost(first, end uint64, why string) {
-	if end == first+1 {
-		v.out.Entryf("entry", exchange.Broken, first, "%s", why)
-	} else {
-		v.out.Entryf("entry", exchange.Broken, first, "entries %d to %d: %s", first, end-1, why)
+func (v *verifier) workers() int {
+	if v.opts.workers > 0 {
+		return v.opts.workers
 	}
-	v.last = Hash{}
+	return runtime.GOMAXPROCS(0)
 }
 
-// beyond looks for entries above the head.
-func (v *verifier) beyond(ctx context.Context, size uint64) {
-	err := v.log.Scan(ctx, []byte{tableEntry}, entryKey(size), func(key, _ []byte) error {
-		v.out.Entryf("entry", exchange.Broken, size, "stands above the head of the log")
-		return errStop
-	})
-	if err != nil && !errors.Is(err, errStop) {
-		v.out.Addf("store", exchange.Broken, "reading above the head: %v", err)
-	}
+func (v *verifier) entryf(check string, n uint64, format string, a ...any) {
+	v.out.add(exchange.Finding{Check: check, Severity: exchange.Broken, Entry: &n, Detail: fmt.Sprintf(format, a...)})
 }
 
-// end draws the balance after the last entry.
-func (v *verifier) end(ctx context.Context) {
-	h := v.log.Head
-	if v.last != h.Last {
-		v.out.Entryf("head", exchange.Broken, h.Size-1, "is not the entry that the head names")
-	}
-	if v.whole() && v.tree.root() != h.Root {
-		v.out.Addf("tree", exchange.Broken, "the entries do not have the root that the head names")
-	}
-	if size, _, err := Before(ctx, v.log, h.Size); err != nil {
-		v.out.Addf("checkpoint", exchange.Broken, "%v", err)
-	} else {
-		v.out.Counts["signed_size"] = int64(size)
-		if size == 0 {
-			v.out.Addf("checkpoint", exchange.Indeterminate, "the log has no signed checkpoint")
-		}
-	}
-	if left, err := v.log.Unfinished(ctx); err != nil {
-		v.out.Addf("erasure", exchange.Broken, "%v", err)
-	} else if len(left) > 0 {
-		v.out.Addf("erasure", exchange.Remark, "an erasure or a disposal has begun and is not ended in class-month %s: give the verb again", strings.Join(left, ", "))
-	}
-	v.out.Counts["open_exchanges"] = int64(len(v.open))
-	if v.noKey > 0 {
-		v.out.Addf("content", exchange.Indeterminate, "%d messages not checked: their keys cannot be had (--skip-content leaves them out)", v.noKey)
-	}
+func (v *verifier) addf(check, severity, format string, a ...any) {
+	v.out.add(exchange.Finding{Check: check, Severity: severity, Detail: fmt.Sprintf(format, a...)})
 }
 
-// whole tells whether the tree stands over every entry read so far.
-func (v *verifier) whole() bool { return v.tree.size == v.log.Head.Size }
+// unreached takes note of an answer that never came.
+func (v *verifier) unreached(ctx context.Context, err error) bool {
+	if !unreachable(ctx, err) {
+		return false
+	}
+	v.lost = err
+	return true
+}

@@ -55,6 +55,17 @@ func checkCosignatures(ctx context.Context, v View, size uint64, note []byte, p 
 	return holds(keys, lines, c.text()), found
 }
 
+// Cosigned is VerifyOptions.Cosigned by this policy; nil where it names no witness.
+func (p WitnessPolicy) Cosigned() func(context.Context, *Log, Checkpoint, []byte) (have, want, of int, found []exchange.Finding) {
+	if len(p.Witnesses) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, l *Log, c Checkpoint, note []byte) (have, want, of int, found []exchange.Finding) {
+		have, found = checkCosignatures(ctx, l.View, c.Size, note, p)
+		return have, p.Quorum, len(p.Witnesses), found
+	}
+}
+
 // witnessedAssurance is how far a verdict reaches over a checkpoint that count of n witnesses cosigned
 // (formats.md 10).
 func witnessedAssurance(size uint64, count, n int) string {

@@ -55,6 +55,7 @@ type writer struct {
 	keys          ledger.ClassKeys
 	accessed      func(context.Context, ledger.Actor, ledger.Access) error
 	exported      func(context.Context, string, ledger.Actor, ledger.Export) error
+	verified      func(context.Context, ledger.Actor, ledger.Verification) error
 	ensureStamped func(context.Context, uint64) (*ledger.StampedCheckpoint, error)
 	end           func() error
 }
@@ -79,6 +80,7 @@ func (p *parts) openWriter(ctx context.Context) (*writer, error) {
 	log, remote, err := ledger.Dial(ctx, p.cfg.Data)
 	if err == nil {
 		w.log, w.accessed, w.exported, w.ensureStamped, w.end = log, remote.Accessed, remote.Exported, remote.EnsureStamped, log.Close
+		w.verified = remote.Verified
 		return w, nil
 	}
 	if !errors.Is(err, ledger.ErrNotRunning) {
@@ -130,6 +132,7 @@ func (w *writer) use(ctx context.Context, l *ledger.Ledger) error {
 		return undetermined(errors.Join(err, l.Close(ctx)))
 	}
 	w.log, w.accessed, w.exported, w.ensureStamped = log, l.Accessed, l.Exported, l.EnsureStamped
+	w.verified = l.Verified
 	w.end = func() error { return w.closeLedger(ctx, l) }
 	return nil
 }

@@ -100,11 +100,14 @@ func (p *parts) anchorOptions(o *ledger.Options) error {
 	return err
 }
 
+// compareAnchored holds an open log against anchors that were asked before it was opened.
+type compareAnchored = func(context.Context, *ledger.Log) ([]exchange.Finding, string)
+
 // compareAnchors asks the configured anchors of the ledger in dir; the function that it gives holds the
 // ledger, once it is open, against their answers. A live ledger grows meanwhile, so they are asked first.
-func (p *parts) compareAnchors(ctx context.Context, dir string) (func(*ledger.Log, *exchange.Verdict), error) {
+func (p *parts) compareAnchors(ctx context.Context, dir string) (compareAnchored, error) {
 	if p.cfg == nil {
-		return func(*ledger.Log, *exchange.Verdict) {}, nil // verify --dir alone: nothing is configured
+		return nil, nil // verify --dir alone: nothing is configured
 	}
 	epoch, err := ledger.Epoch(dir)
 	if err != nil {
@@ -125,15 +128,10 @@ func (p *parts) compareAnchors(ctx context.Context, dir string) (func(*ledger.Lo
 		}
 	}
 	anchors, later = ledger.ReadOnce(ctx, anchors), ledger.ReadOnce(ctx, later)
-	return func(l *ledger.Log, v *exchange.Verdict) {
+	return func(ctx context.Context, l *ledger.Log) ([]exchange.Finding, string) {
 		found, assurance := ledger.CompareAnchors(ctx, l, anchors)
 		found = append(found, ledger.CompareLater(ctx, l, p.origin(epoch+1), later)...)
-		for _, f := range append(found, ledger.ComparePrevious(ctx, l, dir, before)...) {
-			v.Add(f)
-		}
-		if v.Assurance == "self" {
-			v.Assurance = assurance
-		}
+		return append(found, ledger.ComparePrevious(ctx, l, dir, before)...), assurance
 	}, nil
 }
 

@@ -62,11 +62,8 @@ func (p *parts) restoreOptions(ctx context.Context, o *ledger.RestoreOptions) er
 	if _, o.CheckpointKey, err = ledger.ParseVerifierKey(vkey); err != nil {
 		return undetermined(err)
 	}
-	o.Compare = p.compareRestored
+	if o.Compare, err = p.compareAnchors(ctx, o.To); err != nil {
+		return undetermined(err)
+	}
 	return nil
-}
-
-// compareRestored holds a restored ledger against the anchors of the configuration.
-func (p *parts) compareRestored(_ context.Context, _ *ledger.Log) ([]exchange.Finding, string) {
-	return nil, "" // the place of ledger.CompareAnchors(ctx, l, anchors of p.cfg)
 }

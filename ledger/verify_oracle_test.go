@@ -2,7 +2,7 @@ package ledger
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,11 +13,142 @@ import (
 	"sigillo/internal/exchange"
 )
 
-// entry holds one entry against everything before it.
-func (v *verifier) entry(ctx context.Context, n uint64, b []byte) {
-	if v.opts.Progress != nil && n%256 == 0 {
-		v.opts.Progress(n, v.log.Head.Size)
+// oracleVerify is the verification as one goroutine does it, entry after entry, with DecodeEntry: what the
+// stretches find must be what it finds.
+func oracleVerify(ctx context.Context, l *Log, o VerifyOptions, key ed25519.PublicKey) (*exchange.Verdict, error) {
+	v := &oracle{log: l, opts: o, key: key, out: exchange.NewVerdict(), own: map[string]ownState{}, open: map[uuid.UUID]uint64{}}
+	if o.Keys != nil {
+		v.opener = newOpener(l.View, o.Keys)
 	}
+	if err := v.earlier(); err != nil {
+		return nil, err
+	}
+	if err := v.entries(ctx); err != nil {
+		return nil, err
+	}
+	v.end(ctx)
+	return v.out, nil
+}
+
+// oracle walks the log once; its fields are the state after the entries read so far.
+type oracle struct {
+	log    *Log
+	opts   VerifyOptions
+	out    *exchange.Verdict
+	opener *opener
+
+	key   ed25519.PublicKey
+	notes noteCursor
+	tile  tileCursor
+
+	tree frontier
+	last Hash // of the entry before
+	time Time
+	own  map[string]ownState
+	open map[uuid.UUID]uint64 // exchanges without a closing entry: n of the request
+
+	good uint64 // size of the newest checkpoint whose root held
+
+	before *Checkpoint // VerifyOptions.Checkpoint, opened
+	noKey  int64
+}
+
+// earlier opens the checkpoint of before.
+func (v *oracle) earlier() error {
+	if v.opts.Checkpoint == nil {
+		return nil
+	}
+	c, err := OpenCheckpoint(v.opts.Checkpoint, v.log.Origin(), v.key)
+	if err != nil {
+		return fmt.Errorf("the checkpoint given: %w", err)
+	}
+	v.before = &c
+	if c.Size > v.log.Head.Size {
+		v.out.Entryf("rolled-back", exchange.Broken, v.log.Head.Size,
+			"the checkpoint given is of size %d, the ledger holds %d entries: entries %d to %d are gone", c.Size, v.log.Head.Size, v.log.Head.Size, c.Size-1)
+	}
+	return nil
+}
+
+// entries reads all entries in order. Where a scan ends early the entry is asked for by itself, so
+// that a damaged one is named and the rest is still read.
+func (v *oracle) entries(ctx context.Context) error {
+	size := v.log.Head.Size
+	for n := uint64(0); n < size; {
+		scanErr := v.log.Scan(ctx, []byte{tableEntry}, entryKey(n), func(key, value []byte) error {
+			if n >= size || string(key) != string(entryKey(n)) {
+				return errStop
+			}
+			v.entry(ctx, n, value)
+			n++
+			return nil
+		})
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if n >= size {
+			break
+		}
+		b, err := v.log.Get(ctx, entryKey(n))
+		switch {
+		case err == nil:
+			v.entry(ctx, n, b)
+			n++
+		case errors.Is(err, ErrNotFound):
+			first := n
+			for n++; n < size; n++ {
+				if _, err := v.log.Get(ctx, entryKey(n)); !errors.Is(err, ErrNotFound) {
+					break
+				}
+			}
+			v.lost(first, n, "missing")
+		default:
+			v.lost(n, n+1, fmt.Sprintf("cannot be read: %v", errors.Join(err, scanErr)))
+			n++
+		}
+	}
+	v.out.Counts["entries"] = int64(size)
+	return nil
+}
+
+// lost takes note of entries that are not there; the tree goes on with the leaves of the tiles.
+func (v *oracle) lost(first, end uint64, why string) {
+	if end == first+1 {
+		v.out.Entryf("entry", exchange.Broken, first, "%s", why)
+	} else {
+		v.out.Entryf("entry", exchange.Broken, first, "entries %d to %d: %s", first, end-1, why)
+	}
+	v.last = Hash{}
+}
+
+// end draws the balance after the last entry.
+func (v *oracle) end(ctx context.Context) {
+	h := v.log.Head
+	if v.last != h.Last {
+		v.out.Entryf("head", exchange.Broken, h.Size-1, "is not the entry that the head names")
+	}
+	if v.whole() && v.tree.root() != h.Root {
+		v.out.Addf("tree", exchange.Broken, "the entries do not have the root that the head names")
+	}
+	if size, _, err := Before(ctx, v.log, h.Size); err != nil {
+		v.out.Addf("checkpoint", exchange.Broken, "%v", err)
+	} else {
+		v.out.Counts["signed_size"] = int64(size)
+		if size == 0 {
+			v.out.Addf("checkpoint", exchange.Indeterminate, "the log has no signed checkpoint")
+		}
+	}
+	v.out.Counts["open_exchanges"] = int64(len(v.open))
+	if v.noKey > 0 {
+		v.out.Addf("content", exchange.Indeterminate, "%d messages not checked: their keys cannot be had (--skip-content leaves them out)", v.noKey)
+	}
+}
+
+// whole tells whether the tree stands over every entry read so far.
+func (v *oracle) whole() bool { return v.tree.size == v.log.Head.Size }
+
+// entry holds one entry against everything before it.
+func (v *oracle) entry(ctx context.Context, n uint64, b []byte) {
 	hash, leaf := EntryHash(b), leafHash(b)
 	if want, ok, err := v.tile.leaf(ctx, v.log, n); err != nil {
 		v.out.Entryf("tile", exchange.Broken, n, "%v", err)
@@ -43,7 +174,7 @@ func (v *verifier) entry(ctx context.Context, n uint64, b []byte) {
 }
 
 // place checks number, chain, time and own chain.
-func (v *verifier) place(n uint64, e *Entry) {
+func (v *oracle) place(n uint64, e *Entry) {
 	if e.N != n {
 		v.out.Entryf("entry", exchange.Broken, n, "says that it is entry %d", e.N)
 	}
@@ -68,13 +199,10 @@ func (v *verifier) place(n uint64, e *Entry) {
 }
 
 // meaning checks what an entry says: completeness, content, receipts, tokens.
-func (v *verifier) meaning(ctx context.Context, n uint64, e *Entry, hash Hash) {
+func (v *oracle) meaning(ctx context.Context, n uint64, e *Entry, hash Hash) {
 	v.own[e.Own.P] = ownState{K: e.Own.K + 1, Hash: hash}
 	v.out.Counts["kind:"+string(e.Kind)]++
 	if e.Exchange == "" {
-		if e.Timestamp != nil {
-			v.timestamp(ctx, n, e.Timestamp)
-		}
 		return
 	}
 	x, err := uuid.Parse(string(e.Exchange))
@@ -93,7 +221,7 @@ func (v *verifier) meaning(ctx context.Context, n uint64, e *Entry, hash Hash) {
 }
 
 // completeness: one refusal, or one request and exactly one of response, failure, recovery.
-func (v *verifier) completeness(n uint64, e *Entry, x uuid.UUID) {
+func (v *oracle) completeness(n uint64, e *Entry, x uuid.UUID) {
 	at, isOpen := v.open[x]
 	switch e.Kind {
 	case exchange.KindRequest:
@@ -109,7 +237,7 @@ func (v *verifier) completeness(n uint64, e *Entry, x uuid.UUID) {
 	}
 }
 
-func (v *verifier) content(ctx context.Context, n uint64, x uuid.UUID, m MessageRef) {
+func (v *oracle) content(ctx context.Context, n uint64, x uuid.UUID, m MessageRef) {
 	v.out.Counts["messages"]++
 	if v.opts.SkipContent {
 		return
@@ -132,7 +260,7 @@ func (v *verifier) content(ctx context.Context, n uint64, x uuid.UUID, m Message
 	}
 }
 
-func (v *verifier) receipt(ctx context.Context, n uint64, e *Entry, x uuid.UUID, hash Hash) {
+func (v *oracle) receipt(ctx context.Context, n uint64, e *Entry, x uuid.UUID, hash Hash) {
 	if v.opener == nil || v.opts.CheckReceipt == nil {
 		return
 	}
@@ -172,29 +300,8 @@ func (v *verifier) receipt(ctx context.Context, n uint64, e *Entry, x uuid.UUID,
 	v.out.Counts["receipts_checked"]++
 }
 
-func (v *verifier) timestamp(ctx context.Context, n uint64, t *Timestamp) {
-	s, err := After(ctx, v.log, t.Size-1)
-	if err != nil || s == nil || s.Size != t.Size {
-		v.out.Entryf("timestamp", exchange.Broken, n, "its token over the checkpoint of size %d is missing", t.Size)
-		return
-	}
-	if sha256.Sum256(s.Note) != t.Checkpoint || sha256.Sum256(s.Reply) != t.Reply {
-		v.out.Entryf("timestamp", exchange.Broken, n, "its checkpoint or token was altered")
-		return
-	}
-	if v.opts.CheckStamp == nil {
-		return
-	}
-	if err := v.opts.CheckStamp(s.Reply, s.Note); err != nil {
-		v.out.Entryf("timestamp", exchange.Broken, n, "%v", err)
-		return
-	}
-	v.out.Counts["tokens_checked"]++
-	v.out.Assurance = fmt.Sprintf("timestamped(%d, %s)", t.Size, t.Time.UTC().Format(timeLayout))
-}
-
 // checkNotes holds the signed checkpoints of one size, and the one given, against the tree.
-func (v *verifier) checkNotes(ctx context.Context, size uint64) {
+func (v *oracle) checkNotes(ctx context.Context, size uint64) {
 	if v.before != nil && v.before.Size == size && v.before.Root != v.tree.root() {
 		v.out.Entryf("forked", exchange.Broken, size-1, "the checkpoint given has another root at size %d", size)
 	}

@@ -1,0 +1,263 @@
+#include "textflag.h"
+
+// Two SHA-256 computations side by side with the SHA instructions of amd64: each of them waits most of
+// its time for its own last result, so two take hardly longer than one. The order of instructions of one
+// lane is that of blockSHANI in Go's crypto/internal/fips140/sha256 (BSD licence, The Go Authors).
+
+#define LOAD(OFF, P, M, A, B) \
+	VMOVDQU     OFF(P), X0    \
+	PSHUFB      X8, X0        \
+	VMOVDQA     X0, M         \
+	PADDD       OFF(AX), X0   \
+	SHA256RNDS2 X0, A, B      \
+	PSHUFD      $0x0e, X0, X0 \
+	SHA256RNDS2 X0, B, A
+
+#define MIX(K, CUR, PREV, NEXT, T, A, B) \
+	PADDD       K(AX), X0     \
+	SHA256RNDS2 X0, A, B      \
+	VMOVDQA     CUR, T        \
+	PALIGNR     $0x04, PREV, T \
+	PADDD       T, NEXT       \
+	SHA256MSG2  CUR, NEXT     \
+	PSHUFD      $0x0e, X0, X0 \
+	SHA256RNDS2 X0, B, A
+
+#define IN(S, A, B, T) \
+	VMOVDQU (S), A         \
+	VMOVDQU 16(S), B       \
+	PSHUFD  $0xb1, A, A    \
+	PSHUFD  $0x1b, B, B    \
+	VMOVDQA A, T           \
+	PALIGNR $0x08, B, A    \
+	PBLENDW $0xf0, T, B
+
+#define OUT(S, A, B, T) \
+	PSHUFD  $0x1b, A, A    \
+	PSHUFD  $0xb1, B, B    \
+	VMOVDQA A, T           \
+	PBLENDW $0xf0, B, A    \
+	PALIGNR $0x08, T, B    \
+	VMOVDQU A, (S)         \
+	VMOVDQU B, 16(S)
+
+// func sha256Blocks(a, b *[8]uint32, p, q *byte, blocks int)
+// Requires: AVX, SHA, SSE4.1, SSSE3
+TEXT ·sha256Blocks(SB), NOSPLIT, $64-40
+	MOVQ    a+0(FP), DI
+	MOVQ    b+8(FP), R8
+	MOVQ    p+16(FP), SI
+	MOVQ    q+24(FP), R9
+	MOVQ    blocks+32(FP), DX
+	TESTQ   DX, DX
+	JEQ     done
+	IN(DI, X1, X2, X7)
+	IN(R8, X11, X12, X10)
+	VMOVDQU sha256Flip<>+0(SB), X8
+	LEAQ    sha256K<>+0(SB), AX
+
+next:
+	VMOVDQU X1, 0(SP)
+	VMOVDQU X2, 16(SP)
+	VMOVDQU X11, 32(SP)
+	VMOVDQU X12, 48(SP)
+
+	LOAD(0, SI, X3, X1, X2)
+	LOAD(0, R9, X13, X11, X12)
+	LOAD(16, SI, X4, X1, X2)
+	SHA256MSG1 X4, X3
+	LOAD(16, R9, X14, X11, X12)
+	SHA256MSG1 X14, X13
+	LOAD(32, SI, X5, X1, X2)
+	SHA256MSG1 X5, X4
+	LOAD(32, R9, X15, X11, X12)
+	SHA256MSG1 X15, X14
+	VMOVDQU 48(SI), X0
+	PSHUFB X8, X0
+	VMOVDQA X0, X6
+	MIX(48, X6, X5, X3, X7, X1, X2)
+	SHA256MSG1 X6, X5
+	VMOVDQU 48(R9), X0
+	PSHUFB X8, X0
+	VMOVDQA X0, X9
+	MIX(48, X9, X15, X13, X10, X11, X12)
+	SHA256MSG1 X9, X15
+	VMOVDQA X3, X0
+	MIX(64, X3, X6, X4, X7, X1, X2)
+	SHA256MSG1 X3, X6
+	VMOVDQA X13, X0
+	MIX(64, X13, X9, X14, X10, X11, X12)
+	SHA256MSG1 X13, X9
+	VMOVDQA X4, X0
+	MIX(80, X4, X3, X5, X7, X1, X2)
+	SHA256MSG1 X4, X3
+	VMOVDQA X14, X0
+	MIX(80, X14, X13, X15, X10, X11, X12)
+	SHA256MSG1 X14, X13
+	VMOVDQA X5, X0
+	MIX(96, X5, X4, X6, X7, X1, X2)
+	SHA256MSG1 X5, X4
+	VMOVDQA X15, X0
+	MIX(96, X15, X14, X9, X10, X11, X12)
+	SHA256MSG1 X15, X14
+	VMOVDQA X6, X0
+	MIX(112, X6, X5, X3, X7, X1, X2)
+	SHA256MSG1 X6, X5
+	VMOVDQA X9, X0
+	MIX(112, X9, X15, X13, X10, X11, X12)
+	SHA256MSG1 X9, X15
+	VMOVDQA X3, X0
+	MIX(128, X3, X6, X4, X7, X1, X2)
+	SHA256MSG1 X3, X6
+	VMOVDQA X13, X0
+	MIX(128, X13, X9, X14, X10, X11, X12)
+	SHA256MSG1 X13, X9
+	VMOVDQA X4, X0
+	MIX(144, X4, X3, X5, X7, X1, X2)
+	SHA256MSG1 X4, X3
+	VMOVDQA X14, X0
+	MIX(144, X14, X13, X15, X10, X11, X12)
+	SHA256MSG1 X14, X13
+	VMOVDQA X5, X0
+	MIX(160, X5, X4, X6, X7, X1, X2)
+	SHA256MSG1 X5, X4
+	VMOVDQA X15, X0
+	MIX(160, X15, X14, X9, X10, X11, X12)
+	SHA256MSG1 X15, X14
+	VMOVDQA X6, X0
+	MIX(176, X6, X5, X3, X7, X1, X2)
+	SHA256MSG1 X6, X5
+	VMOVDQA X9, X0
+	MIX(176, X9, X15, X13, X10, X11, X12)
+	SHA256MSG1 X9, X15
+	VMOVDQA X3, X0
+	MIX(192, X3, X6, X4, X7, X1, X2)
+	SHA256MSG1 X3, X6
+	VMOVDQA X13, X0
+	MIX(192, X13, X9, X14, X10, X11, X12)
+	SHA256MSG1 X13, X9
+	VMOVDQA X4, X0
+	MIX(208, X4, X3, X5, X7, X1, X2)
+	VMOVDQA X14, X0
+	MIX(208, X14, X13, X15, X10, X11, X12)
+	VMOVDQA X5, X0
+	MIX(224, X5, X4, X6, X7, X1, X2)
+	VMOVDQA X15, X0
+	MIX(224, X15, X14, X9, X10, X11, X12)
+	VMOVDQA X6, X0
+	PADDD 240(AX), X0
+	SHA256RNDS2 X0, X1, X2
+	PSHUFD $0x0e, X0, X0
+	SHA256RNDS2 X0, X2, X1
+	VMOVDQA X9, X0
+	PADDD 240(AX), X0
+	SHA256RNDS2 X0, X11, X12
+	PSHUFD $0x0e, X0, X0
+	SHA256RNDS2 X0, X12, X11
+
+	VMOVDQU 0(SP), X0
+	PADDD   X0, X1
+	VMOVDQU 16(SP), X0
+	PADDD   X0, X2
+	VMOVDQU 32(SP), X0
+	PADDD   X0, X11
+	VMOVDQU 48(SP), X0
+	PADDD   X0, X12
+	ADDQ    $0x40, SI
+	ADDQ    $0x40, R9
+	DECQ    DX
+	JNE     next
+	OUT(DI, X1, X2, X7)
+	OUT(R8, X11, X12, X10)
+
+done:
+	RET
+
+// func hasSHA() bool
+// CPUID leaf 7, EBX bit 29.
+TEXT ·hasSHA(SB), NOSPLIT, $0-1
+	XORL  AX, AX
+	CPUID
+	CMPL  AX, $7
+	JLT   no
+	MOVL  $7, AX
+	XORL  CX, CX
+	CPUID
+	SHRL  $29, BX
+	ANDL  $1, BX
+	MOVB  BX, ret+0(FP)
+	RET
+
+no:
+	MOVB $0, ret+0(FP)
+	RET
+
+DATA sha256Flip<>+0(SB)/8, $0x0405060700010203
+DATA sha256Flip<>+8(SB)/8, $0x0c0d0e0f08090a0b
+GLOBL sha256Flip<>(SB), RODATA|NOPTR, $16
+
+DATA sha256K<>+0(SB)/4, $0x428a2f98
+DATA sha256K<>+4(SB)/4, $0x71374491
+DATA sha256K<>+8(SB)/4, $0xb5c0fbcf
+DATA sha256K<>+12(SB)/4, $0xe9b5dba5
+DATA sha256K<>+16(SB)/4, $0x3956c25b
+DATA sha256K<>+20(SB)/4, $0x59f111f1
+DATA sha256K<>+24(SB)/4, $0x923f82a4
+DATA sha256K<>+28(SB)/4, $0xab1c5ed5
+DATA sha256K<>+32(SB)/4, $0xd807aa98
+DATA sha256K<>+36(SB)/4, $0x12835b01
+DATA sha256K<>+40(SB)/4, $0x243185be
+DATA sha256K<>+44(SB)/4, $0x550c7dc3
+DATA sha256K<>+48(SB)/4, $0x72be5d74
+DATA sha256K<>+52(SB)/4, $0x80deb1fe
+DATA sha256K<>+56(SB)/4, $0x9bdc06a7
+DATA sha256K<>+60(SB)/4, $0xc19bf174
+DATA sha256K<>+64(SB)/4, $0xe49b69c1
+DATA sha256K<>+68(SB)/4, $0xefbe4786
+DATA sha256K<>+72(SB)/4, $0x0fc19dc6
+DATA sha256K<>+76(SB)/4, $0x240ca1cc
+DATA sha256K<>+80(SB)/4, $0x2de92c6f
+DATA sha256K<>+84(SB)/4, $0x4a7484aa
+DATA sha256K<>+88(SB)/4, $0x5cb0a9dc
+DATA sha256K<>+92(SB)/4, $0x76f988da
+DATA sha256K<>+96(SB)/4, $0x983e5152
+DATA sha256K<>+100(SB)/4, $0xa831c66d
+DATA sha256K<>+104(SB)/4, $0xb00327c8
+DATA sha256K<>+108(SB)/4, $0xbf597fc7
+DATA sha256K<>+112(SB)/4, $0xc6e00bf3
+DATA sha256K<>+116(SB)/4, $0xd5a79147
+DATA sha256K<>+120(SB)/4, $0x06ca6351
+DATA sha256K<>+124(SB)/4, $0x14292967
+DATA sha256K<>+128(SB)/4, $0x27b70a85
+DATA sha256K<>+132(SB)/4, $0x2e1b2138
+DATA sha256K<>+136(SB)/4, $0x4d2c6dfc
+DATA sha256K<>+140(SB)/4, $0x53380d13
+DATA sha256K<>+144(SB)/4, $0x650a7354
+DATA sha256K<>+148(SB)/4, $0x766a0abb
+DATA sha256K<>+152(SB)/4, $0x81c2c92e
+DATA sha256K<>+156(SB)/4, $0x92722c85
+DATA sha256K<>+160(SB)/4, $0xa2bfe8a1
+DATA sha256K<>+164(SB)/4, $0xa81a664b
+DATA sha256K<>+168(SB)/4, $0xc24b8b70
+DATA sha256K<>+172(SB)/4, $0xc76c51a3
+DATA sha256K<>+176(SB)/4, $0xd192e819
+DATA sha256K<>+180(SB)/4, $0xd6990624
+DATA sha256K<>+184(SB)/4, $0xf40e3585
+DATA sha256K<>+188(SB)/4, $0x106aa070
+DATA sha256K<>+192(SB)/4, $0x19a4c116
+DATA sha256K<>+196(SB)/4, $0x1e376c08
+DATA sha256K<>+200(SB)/4, $0x2748774c
+DATA sha256K<>+204(SB)/4, $0x34b0bcb5
+DATA sha256K<>+208(SB)/4, $0x391c0cb3
+DATA sha256K<>+212(SB)/4, $0x4ed8aa4a
+DATA sha256K<>+216(SB)/4, $0x5b9cca4f
+DATA sha256K<>+220(SB)/4, $0x682e6ff3
+DATA sha256K<>+224(SB)/4, $0x748f82ee
+DATA sha256K<>+228(SB)/4, $0x78a5636f
+DATA sha256K<>+232(SB)/4, $0x84c87814
+DATA sha256K<>+236(SB)/4, $0x8cc70208
+DATA sha256K<>+240(SB)/4, $0x90befffa
+DATA sha256K<>+244(SB)/4, $0xa4506ceb
+DATA sha256K<>+248(SB)/4, $0xbef9a3f7
+DATA sha256K<>+252(SB)/4, $0xc67178f2
+GLOBL sha256K<>(SB), RODATA|NOPTR, $256
