@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -33,12 +34,21 @@ func openLogTest(t *testing.T, dir string) *Log {
 func records(t *testing.T, v View) map[string][]byte {
 	t.Helper()
 	store := map[string][]byte{}
-	if err := v.Scan(t.Context(), nil, nil, func(key, value []byte) error {
-		store[string(key)] = value
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	each := func(prefix []byte, fn func(key, value []byte) error) {
+		if err := v.Scan(t.Context(), prefix, nil, fn); err != nil {
+			t.Fatal(err)
+		}
 	}
+	each(nil, func(key, value []byte) error {
+		if key[0] != tableEntry { // those are stored in runs
+			store[string(key)] = value
+		}
+		return nil
+	})
+	each([]byte{tableEntry}, func(key, value []byte) error {
+		store[string(key)] = bytes.Clone(value)
+		return nil
+	})
 	return store
 }
 

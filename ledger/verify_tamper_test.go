@@ -86,13 +86,7 @@ func TestStretchesFindWhatOneWalkFinds(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	clean, store := l.View, map[string][]byte{}
-	if err := clean.Scan(t.Context(), nil, nil, func(key, value []byte) error {
-		store[string(key)] = value
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	clean, store := l.View, records(t, l.View)
 	kinds := map[string]int{}
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
