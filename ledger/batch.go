@@ -134,6 +134,7 @@ type batchBuilder struct {
 // beginBatch opens a batch after a state, which changes only when the batch is finished.
 func beginBatch(v View, before state, now Time, notice func(string, int64) (*item, error)) (*batchBuilder, error) {
 	b := &batchBuilder{view: v, before: before, chains: map[string]ownState{}, now: now}
+	b.items, b.entries, b.writes = make([]*item, 0, batchItems/4), make([]exchange.Recorded, 0, batchItems/4), make([]kv, 0, 2*batchItems)
 	b.after = before
 	b.after.tree, b.after.edge = before.tree.clone(), before.edge.clone()
 	b.after.late = false

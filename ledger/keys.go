@@ -87,7 +87,8 @@ type monthState struct {
 	mu         sync.Mutex
 	loaded     bool
 	generation int
-	gone       bool // disposed of, or being disposed of
+	gone       bool      // disposed of, or being disposed of
+	names      [2]string // transit keys of the generation: of content, of receipts
 }
 
 // keySlot holds what one transit key gave this process. The data key's own bytes are cleared as soon as
@@ -121,6 +122,23 @@ func (r *keyring) enter(class, month string) (leave func()) {
 	return m.lease.RUnlock
 }
 
+// name is that of the class-month's present transit key.
+func (r *keyring) name(ctx context.Context, id classMonthID, p classPurpose) (string, error) {
+	if _, err := r.generation(ctx, id); err != nil {
+		return "", err
+	}
+	m := r.month(id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.names[0] == "" {
+		m.names = [2]string{classKeyName(r.origin, id.class, id.month, forContent, m.generation), classKeyName(r.origin, id.class, id.month, forReceipts, m.generation)}
+	}
+	if p == forReceipts {
+		return m.names[1], nil
+	}
+	return m.names[0], nil
+}
+
 // generation is the class-month's present one.
 func (r *keyring) generation(ctx context.Context, id classMonthID) (int, error) {
 	m := r.month(id)
@@ -143,7 +161,7 @@ func (r *keyring) generation(ctx context.Context, id classMonthID) (int, error) 
 func (r *keyring) switched(id classMonthID, g generationRecord) {
 	m := r.month(id)
 	m.mu.Lock()
-	m.generation, m.gone, m.loaded = g.Generation, g.Disposing || g.Disposed, true
+	m.generation, m.gone, m.loaded, m.names = g.Generation, g.Disposing || g.Disposed, true, [2]string{}
 	m.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,11 +197,11 @@ func (r *keyring) slot(name string) *keySlot {
 
 // key returns this process's data key for a class-month, made and stored on first use.
 func (r *keyring) key(ctx context.Context, class, month string, p classPurpose) (*classKey, error) {
-	g, err := r.generation(ctx, classMonthID{class, month})
+	name, err := r.name(ctx, classMonthID{class, month}, p)
 	if err != nil {
 		return nil, err
 	}
-	return r.keyOf(ctx, classKeyName(r.origin, class, month, p, g))
+	return r.keyOf(ctx, name)
 }
 
 // keyOf returns this process's data key under one transit key.
@@ -256,11 +274,10 @@ func newDataKey(ctx context.Context, keys ClassKeys, name string) (*classKey, kv
 
 // indexKey makes the terms of the keyed index of a class-month's content.
 func (r *keyring) indexKey(ctx context.Context, class, month string) (*indexKey, error) {
-	g, err := r.generation(ctx, classMonthID{class, month})
+	name, err := r.name(ctx, classMonthID{class, month}, forContent)
 	if err != nil {
 		return nil, err
 	}
-	name := classKeyName(r.origin, class, month, forContent, g)
 	s := r.slot(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()

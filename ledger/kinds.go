@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 
 	"sigillo/internal/exchange"
 )
@@ -175,6 +176,14 @@ var kindRules = map[exchange.Kind]kindRule{
 	KindNotice:               {log: true, detail: true},
 }
 
+// tailKeys are the shared keys and detailKinds the kinds with an object of their own, in the order in which
+// check and checkDetail look at them.
+var (
+	tailKeys    = [...]string{"request", "same_as", "route", "operation", "from", "to", "by", "messages", "outcome", "decision", "reason"}
+	detailKinds = [...]exchange.Kind{KindGenesis, KindExport, KindAcceptance, KindErasure, KindDisposal, KindRenewal, KindRefusals, KindDeliveryUnknown,
+		KindTimestamp, KindConfiguration, KindAccess, KindVerification, KindNotice}
+)
+
 // check holds a tail against the rule of its kind.
 func (t *Tail) check() error {
 	rule, ok := kindRules[t.Kind]
@@ -188,22 +197,12 @@ func (t *Tail) check() error {
 	if (rule.exchange || len(t.Messages) > 0) != (t.Exchange != "") {
 		return fmt.Errorf("%s entry: exchange must be given exactly where the kind names one", t.Kind)
 	}
-	present := map[string]bool{
-		"request": t.Request != nil, "same_as": t.SameAs != nil, "route": t.Route != "", "operation": t.Operation != "",
-		"from": t.From != nil, "to": t.To != nil, "by": t.By != nil, "messages": len(t.Messages) > 0,
-		"outcome": t.Outcome != nil, "decision": t.Decision != nil, "reason": t.Reason != "",
-	}
-	for _, k := range rule.must {
-		if !present[k] {
+	for i, has := range [...]bool{t.Request != nil, t.SameAs != nil, t.Route != "", t.Operation != "", t.From != nil, t.To != nil, t.By != nil,
+		len(t.Messages) > 0, t.Outcome != nil, t.Decision != nil, t.Reason != ""} {
+		switch k := tailKeys[i]; {
+		case !has && slices.Contains(rule.must, k):
 			return fmt.Errorf("%s entry: %s is missing", t.Kind, k)
-		}
-		delete(present, k)
-	}
-	for _, k := range rule.may {
-		delete(present, k)
-	}
-	for k, has := range present {
-		if has {
+		case has && !slices.Contains(rule.must, k) && !slices.Contains(rule.may, k):
 			return fmt.Errorf("%s entry: %s does not belong to this kind", t.Kind, k)
 		}
 	}
@@ -211,14 +210,9 @@ func (t *Tail) check() error {
 }
 
 func (t *Tail) checkDetail(rule kindRule) error {
-	details := map[exchange.Kind]bool{
-		KindGenesis: t.Genesis != nil, KindExport: t.Export != nil, KindAcceptance: t.Acceptance != nil, KindErasure: t.Erasure != nil,
-		KindDisposal: t.Disposal != nil, KindRenewal: t.Renewal != nil, KindRefusals: t.Refusals != nil,
-		KindDeliveryUnknown: t.DeliveryUnknown != nil, KindTimestamp: t.Timestamp != nil, KindConfiguration: t.Configuration != nil,
-		KindAccess: t.Access != nil, KindVerification: t.Verification != nil, KindNotice: t.Notice != nil,
-	}
-	for kind, has := range details {
-		if has != (rule.detail && kind == t.Kind) {
+	for i, has := range [...]bool{t.Genesis != nil, t.Export != nil, t.Acceptance != nil, t.Erasure != nil, t.Disposal != nil, t.Renewal != nil,
+		t.Refusals != nil, t.DeliveryUnknown != nil, t.Timestamp != nil, t.Configuration != nil, t.Access != nil, t.Verification != nil, t.Notice != nil} {
+		if kind := detailKinds[i]; has != (rule.detail && kind == t.Kind) {
 			return fmt.Errorf("%s entry: the object %q must stand there exactly when it is the kind", t.Kind, kind)
 		}
 	}

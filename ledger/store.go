@@ -16,8 +16,8 @@ import (
 // record that it hits and no other.
 const (
 	valueThreshold   = 256
-	valueLogFileSize = 128 << 20
-	memTableSize     = 32 << 20
+	valueLogFileSize = 64 << 20
+	memTableSize     = 16 << 20
 	numMemtables     = 3
 )
 

@@ -25,13 +25,27 @@ const maxTermKeys = 4096
 
 // sealTerms seals the keys that are indexed.
 func sealTerms(origin string, x uuid.UUID, kind exchange.Kind, keys exchange.Keys, ck *classKey) (kv, error) {
-	list := make([][2]string, 0, len(keys))
-	for _, k := range keys {
-		list = append(list, [2]string{k.Name, k.Value})
+	w := tailWriter{b: make([]byte, 0, 256), plain: true}
+	for i, k := range keys {
+		if i == 0 {
+			w.raw(`[[`)
+		} else {
+			w.raw(`],[`)
+		}
+		w.text("", k.Name)
+		w.text(",", k.Value)
 	}
-	plain, err := json.Marshal(list)
-	if err != nil {
-		return kv{}, err
+	w.raw(`]]`)
+	plain := w.b
+	if !w.plain { // a value needs an escape
+		list := make([][2]string, 0, len(keys))
+		for _, k := range keys {
+			list = append(list, [2]string{k.Name, k.Value})
+		}
+		var err error
+		if plain, err = json.Marshal(list); err != nil {
+			return kv{}, err
+		}
 	}
 	b, err := termsPlace(kind).seal(origin, x, plain, ck)
 	if err != nil {

@@ -41,7 +41,7 @@ func (b *benchFillCommand) Run(ctx context.Context, c console) error {
 	}
 	bar := newProgress(c.err, int64(b.Entries), "filling")
 	began := time.Now()
-	added, err := fillLedger(ctx, b.Dir, b.Entries, bench.Workload{Size: b.Body, Principals: b.Principals, Classes: b.Classes},
+	added, err := fillLedger(ctx, b.Dir, b.Entries, bench.Workload{Size: b.Body, Principals: b.Principals, Classes: b.Classes, Exchanges: true},
 		func(size uint64) { bar.set(int64(size)) })
 	bar.end()
 	if err != nil {

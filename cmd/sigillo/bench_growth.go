@@ -83,7 +83,7 @@ func (b *benchGrowthCommand) Run(ctx context.Context, c console) error {
 
 // load is what both ledgers are made of.
 func (*benchGrowthCommand) load() bench.Workload {
-	return bench.Workload{Size: growthBody, Principals: 3}
+	return bench.Workload{Size: growthBody, Principals: 3, Exchanges: true}
 }
 
 // rounds appends to both in turn.

@@ -58,7 +58,7 @@ type sealer struct {
 	mac    hash.Hash
 	aad    []byte
 	small  []byte
-	seen   [][2]int // key ranges of the terms in records, each term once
+	list   []byte // business keys, in clear
 }
 
 func newSealer(origin, node string, k *classKeys) *sealer {
@@ -71,7 +71,7 @@ func (s *sealer) seal(r *exchange.Record) error {
 	if err != nil {
 		return fmt.Errorf("exchange id: %w", err)
 	}
-	s.records, s.numbers, s.seen = s.records[:0], s.numbers[:0], s.seen[:0]
+	s.records, s.numbers = s.records[:0], s.numbers[:0]
 	var commitments [2][32]byte
 	var body [32]byte
 	for i, m := range r.Messages {
@@ -80,15 +80,12 @@ func (s *sealer) seal(r *exchange.Record) error {
 		}
 	}
 	s.tail = appendTail(s.tail[:0], s.node, r, commitments[:])
-	s.index(x, r)
+	if err := s.index(x, r); err != nil {
+		return err
+	}
 	if r.Kind == exchange.KindRequest {
-		s.records = frame(s.records, 17, 8)
-		s.records = append(append(s.records, 'q'), x[:]...)
-		s.number()
 		return nil
 	}
-	s.records = frame(s.records, 17, 0) // the exchange is open no more
-	s.records = append(append(s.records, 'q'), x[:]...)
 	return s.receipt(x, r, body)
 }
 
@@ -107,12 +104,13 @@ func (s *sealer) message(x uuid.UUID, i int, m exchange.Message) (commitment, bo
 	if err != nil {
 		return
 	}
+	s.records = frame(s.records, 25, 4+len(m.Head)+16+len(m.Body)+16)
+	s.records = append(append(s.records, 'c'), x[:]...)
+	s.records = binary.BigEndian.AppendUint32(s.records, uint32(2*i))
+	s.records = binary.BigEndian.AppendUint32(s.records, ^uint32(0))
+	s.records = binary.BigEndian.AppendUint32(s.records, uint32(len(m.Head)+16))
 	for stream, plain := range [][]byte{m.Head, m.Body} {
 		stream += 2 * i
-		s.records = frame(s.records, 25, len(plain)+16)
-		s.records = append(append(s.records, 'c'), x[:]...)
-		s.records = binary.BigEndian.AppendUint32(s.records, uint32(stream))
-		s.records = binary.BigEndian.AppendUint32(s.records, 0)
 		var nonce [12]byte
 		copy(nonce[:], random[76:])
 		nonce[11] = byte(stream&1)<<1 | 1
@@ -146,23 +144,19 @@ func (s *sealer) wrapAAD(x uuid.UUID, i uint32) []byte {
 	return s.aad
 }
 
-// index writes the exchange's index record and one for each term, each once.
-func (s *sealer) index(x uuid.UUID, r *exchange.Record) {
+// index writes what finds the record again: its exchange, its business keys hashed and, sealed, in clear.
+// Terms that the messages of a batch share cost the ledger a byte or two each: here they are hashed only.
+func (s *sealer) index(x uuid.UUID, r *exchange.Record) error {
 	s.records = frame(s.records, 25, 0)
 	s.records = append(append(s.records, 'x'), x[:]...)
 	s.number()
-	for _, p := range []string{r.Principal, r.From.Participant, r.From.Via, r.To.Participant} {
-		if p != "" {
-			s.plainTerm(x, 'P', p)
+	list := append(s.list[:0], '[')
+	for i, k := range r.Keys {
+		if i > 0 {
+			list = append(list, ',')
 		}
-	}
-	s.plainTerm(x, 'O', r.Operation)
-	if r.Outcome != nil {
-		s.plainTerm(x, 'U', r.Outcome.Code)
-	}
-	for _, k := range r.Keys {
+		list = append(append(append(append(append(list, `["`...), k.Name...), `","`...), k.Value...), `"]`...)
 		if k.Name == "idStation" {
-			s.plainTerm(x, 'S', k.Value)
 			continue
 		}
 		s.small = binary.BigEndian.AppendUint32(s.small[:0], uint32(len(k.Name)))
@@ -170,32 +164,34 @@ func (s *sealer) index(x uuid.UUID, r *exchange.Record) {
 		s.mac.Reset()
 		s.mac.Write(s.small)
 		sum := s.mac.Sum(s.small[:0])
-		at := len(s.records)
-		s.records = frame(s.records, 1+8+16+8, 16)
-		s.records = append(append(append(s.records, 'j'), s.keys.tag[:]...), sum[:16]...)
-		s.endTerm(x, at)
-	}
-}
-
-func (s *sealer) plainTerm(x uuid.UUID, kind byte, value string) {
-	at := len(s.records)
-	s.records = frame(s.records, 2+len(value)+1+8, 16)
-	s.records = append(append(append(s.records, 'i', kind), value...), 0)
-	s.endTerm(x, at)
-}
-
-// endTerm completes the term whose record begins at at, or takes it back when it is there already.
-func (s *sealer) endTerm(x uuid.UUID, at int) {
-	term := s.records[at+6:]
-	for _, k := range s.seen {
-		if string(s.records[k[0]:k[1]]) == string(term) {
-			s.records = s.records[:at]
-			return
+		if k.Name == "notice" || k.Name == "iuv" {
+			s.records = frame(s.records, 1+8+16+8, 0)
+			s.records = append(append(append(s.records, 'j'), s.keys.tag[:]...), sum[:16]...)
+			s.number()
 		}
 	}
-	s.seen = append(s.seen, [2]int{at + 6, len(s.records)})
-	s.number()
-	s.records = append(s.records, x[:]...)
+	s.list = append(list, ']')
+	s.records = frame(s.records, 17+len(r.Kind), 1+16+12+48+12+len(s.list)+16)
+	s.records = append(append(append(s.records, 'm'), x[:]...), r.Kind...)
+	return s.envelope(x, s.keys.content, ^uint32(1), s.list)
+}
+
+// envelope seals plain under a key of its own, and that under a class key.
+func (s *sealer) envelope(x uuid.UUID, class cipher.AEAD, stream uint32, plain []byte) error {
+	var random [32 + 12 + 12]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return err
+	}
+	aead, err := gcm(random[:32])
+	if err != nil {
+		return err
+	}
+	s.records = append(append(s.records, 1), s.keys.id[:]...)
+	s.records = append(s.records, random[32:44]...)
+	s.records = class.Seal(s.records, random[32:44], random[:32], s.wrapAAD(x, stream))
+	s.records = append(s.records, random[44:]...)
+	s.records = aead.Seal(s.records, random[44:], plain, s.chunkAAD(x, stream))
+	return nil
 }
 
 // receipt writes the sealed basis of a receipt and the mark that it is unsigned.
@@ -212,21 +208,11 @@ func (s *sealer) receipt(x uuid.UUID, r *exchange.Record, body [32]byte) error {
 	basis = fmt.Appendf(basis, `","status":%d,"origin":"upstream"}`, r.Messages[0].Status)
 	s.small = basis
 
-	var random [32 + 12 + 12]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return err
-	}
-	aead, err := gcm(random[:32])
-	if err != nil {
-		return err
-	}
 	s.records = frame(s.records, 17, 1+1+16+12+48+12+len(basis)+16)
-	s.records = append(append(s.records, 'r'), x[:]...)
-	s.records = append(append(s.records, 0, 1), s.keys.id[:]...)
-	s.records = append(s.records, random[32:44]...)
-	s.records = s.keys.receipt.Seal(s.records, random[32:44], random[:32], s.wrapAAD(x, ^uint32(0)))
-	s.records = append(s.records, random[44:]...)
-	s.records = aead.Seal(s.records, random[44:], basis, s.chunkAAD(x, ^uint32(0)))
+	s.records = append(append(append(s.records, 'r'), x[:]...), 0)
+	if err := s.envelope(x, s.keys.receipt, ^uint32(0), basis); err != nil {
+		return err
+	}
 
 	s.records = frame(s.records, 9, 16)
 	s.records = append(s.records, 'y')

@@ -12,8 +12,8 @@ import (
 	"sigillo/internal/exchange"
 )
 
-// Writer makes the messages of one writer: the request and the response of one fresh exchange after
-// another. One goroutine uses it.
+// Writer makes the messages of one writer: one request after the other, each of a fresh exchange, or whole
+// exchanges, request and response. One goroutine uses it.
 //
 // A message is one record: a head of about half a KiB, a body of the workload's size, the parties, policy's
 // decision, and the business keys that the catalogue finds (four in a request, two in a response).
@@ -23,6 +23,7 @@ type Writer struct {
 	body      []byte
 	head      []byte
 	serial    uint64
+	exchanges bool
 	open      *exchange.Record // a request that is durable, and where
 	at        exchange.Recorded
 	digest    [32]byte
@@ -33,13 +34,16 @@ type Workload struct {
 	Size       int // bytes of a body
 	Principals int // own chains by principal; zero: one
 	Classes    int // retention classes of each; zero: one
+	// Exchanges makes responses too. A response brings a receipt, whose signature costs more than the rest:
+	// what signing takes is measured apart.
+	Exchanges bool
 }
 
 // NewWriter gives writer number i of a workload.
 func NewWriter(i int, of Workload) (*Writer, error) {
 	principals, classes := max(of.Principals, 1), max(of.Classes, 1)
 	w := &Writer{principal: fmt.Sprintf("ec:%011d", 77777777777-i%principals), class: fmt.Sprintf("audit-%dy", 10-i/principals%classes),
-		body: make([]byte, of.Size), serial: uint64(i) << 40}
+		body: make([]byte, of.Size), serial: uint64(i) << 40, exchanges: of.Exchanges}
 	if _, err := rand.Read(w.body); err != nil {
 		return nil, err
 	}
@@ -103,9 +107,7 @@ func (w *Writer) Refused() (exchange.Record, error) {
 
 // Written says where the record that Next gave stands.
 func (w *Writer) Written(r *exchange.Record, at exchange.Recorded) {
-	if r.Kind == exchange.KindRequest && !RequestsOnly {
+	if r.Kind == exchange.KindRequest && w.exchanges {
 		w.open, w.at = r, at
 	}
 }
-
-var RequestsOnly bool
