@@ -27,7 +27,8 @@ type memory struct {
 	kept    []exchange.Record
 	counts  map[string]uint64
 	refuse  map[exchange.Kind]error
-	late    bool // what is refused becomes durable all the same
+	away    map[exchange.Barrier]bool // barriers that nothing comes to
+	late    bool                      // what is refused becomes durable all the same
 	pending bool
 }
 
@@ -54,6 +55,14 @@ func (m *memory) Receipt(ctx context.Context, _ exchange.ID) (string, error) {
 		return "", ctx.Err()
 	}
 	return "a.b.c", nil
+}
+
+func (m *memory) Await(ctx context.Context, _ uint64, b exchange.Barrier) error {
+	if m.away[b] {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (m *memory) Refusals(_ context.Context, _ time.Time, counts map[string]uint64) error {

@@ -1,6 +1,10 @@
 package gateway
 
-import "sigillo/internal/exchange"
+import (
+	"context"
+
+	"sigillo/internal/exchange"
+)
 
 // An entry may become durable after its caller was told that it could not be put on record. The exchange
 // is then closed by what really happened: the caller got another answer.
@@ -12,6 +16,37 @@ func (x *run) unrecorded(cause error) {
 	close(x.given)
 	x.status = x.instead.status
 	_ = deliver(x.w, x.r, x.instead, x.id, "", true) // there is nothing left to record it with
+}
+
+// passed waits until entry n has come to a barrier. A signature that is late holds nothing up for good:
+// the answer goes with a pending receipt. Without a quorum of witnesses nothing passes.
+func (x *run) passed(n uint64, b exchange.Barrier) bool {
+	if b == exchange.BarrierDurable {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), x.s.o.SigningTimeout)
+	defer cancel()
+	err := x.s.o.Recorder.Await(ctx, n, b)
+	if err != nil && b == exchange.BarrierWitnessed {
+		x.cause = err
+		return false
+	}
+	return true
+}
+
+// unwitnessed answers 503 in the place of an answer that is on record and that no quorum has seen in time,
+// and records that it was not delivered.
+func (x *run) unwitnessed() {
+	x.reason = exchange.ReasonUnavailable
+	ours := x.s.refuse(x.soap, answers[exchange.ReasonUnavailable], exchange.ReasonUnavailable, x.id)
+	rec := x.record(exchange.KindUndelivered, 0)
+	rec.Reason = exchange.ReasonUnavailable
+	if _, err := x.keep(rec); err != nil {
+		x.unrecorded(err)
+		return
+	}
+	x.status = ours.status
+	_ = deliver(x.w, x.r, ours, x.id, "", true) // the record says that the other answer was not delivered
 }
 
 // lateRequest closes, with the answer that the caller got, an exchange whose request entry came too late.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sigillo/certs"
+	"sigillo/internal/exchange"
 	"sigillo/internal/pagopa"
 )
 
@@ -86,6 +87,11 @@ type Route struct {
 	TLS      *tls.Config       // towards the upstream
 	Headers  map[string]Secret // set on the way out, whatever the caller sent under these names
 
+	// RequestBarrier is how far a request's entry must have come before the request goes on; "" means durable.
+	// AnswerBarrier is the same for an answer; "" means signed. A signature is waited for up to SigningTimeout,
+	// then things go on; a quorum of witnesses that is not had in that time is a 503.
+	RequestBarrier, AnswerBarrier exchange.Barrier
+
 	BodyTimeout     time.Duration // 0 means 30 s
 	UpstreamTimeout time.Duration // 0 means 6 s from the node, 30 s to it
 	BodyLimit       int64         // 0 means 16 MiB
@@ -152,6 +158,8 @@ func (o *Options) setDefaults() error {
 			r.Serves = []string{r.Principal}
 		}
 		orDefault(&r.Node, "node:pagopa")
+		orDefault(&r.RequestBarrier, exchange.BarrierDurable)
+		orDefault(&r.AnswerBarrier, exchange.BarrierSigned)
 		orDefault(&r.BodyTimeout, defaultBodyTime)
 		orDefault(&r.BodyLimit, defaultBody)
 		orDefault(&r.ResponseLimit, defaultBody)

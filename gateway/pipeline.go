@@ -165,6 +165,10 @@ func (x *run) forwardRecorded(body captured) {
 		return
 	}
 	x.ref = &exchange.RequestRef{N: at.N, Entry: at.Entry, Body: sha256.Sum256(body.body)}
+	if !x.passed(at.N, x.route.RequestBarrier) {
+		x.failed(received{reason: exchange.ReasonUnavailable})
+		return
+	}
 	sent := x.s.o.Clock()
 	got := x.s.forward(x.r.Context(), x.route, x.r, x.rest, body.body)
 	x.waited = since(x.s.o.Clock(), sent)
@@ -181,8 +185,13 @@ func (x *run) forwardRecorded(body captured) {
 	}
 	rec.Outcome, rec.Decision, rec.Keys, rec.Late = &said.Outcome, x.decision, said.Keys, x.lateAnswer
 	x.outcome = said.Outcome.Code
-	if _, err := x.keep(rec); err != nil {
+	at, err = x.keep(rec)
+	if err != nil {
 		x.unrecorded(err)
+		return
+	}
+	if !x.passed(at.N, x.route.AnswerBarrier) {
+		x.unwitnessed()
 		return
 	}
 	x.deliver(got.answer, false)
@@ -245,7 +254,11 @@ func (x *run) keep(rec exchange.Record) (exchange.Recorded, error) {
 
 // deliver gives the caller its answer with the receipt, or the word that it is pending.
 func (x *run) deliver(a answer, closing bool) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.o.SigningTimeout)
+	wait := x.s.o.SigningTimeout
+	if x.route != nil && x.route.AnswerBarrier == exchange.BarrierDurable {
+		wait = 0 // the receipt goes along if it is there
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), wait)
 	receipt, err := x.s.o.Recorder.Receipt(ctx, x.id)
 	cancel()
 	if err != nil {

@@ -14,6 +14,8 @@ type Recorder interface {
 	Record(ctx context.Context, r exchange.Record) (exchange.Recorded, error)
 	// Receipt gives the signed receipt of an exchange that has its closing entry; it waits until ctx ends.
 	Receipt(ctx context.Context, id exchange.ID) (string, error)
+	// Await waits until entry n has come to a barrier, or ctx ends.
+	Await(ctx context.Context, n uint64, b exchange.Barrier) error
 	// Refusals keeps how many callers could not be identified since from, by reason.
 	Refusals(ctx context.Context, from time.Time, counts map[string]uint64) error
 }

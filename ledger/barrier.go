@@ -4,16 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-)
 
-// Barrier says how far an entry must have come before somebody goes on.
-type Barrier string
-
-// The barriers, each further than the one before. The receipt of an exchange is a wait of its own (Receipt).
-const (
-	BarrierDurable   Barrier = "durable"   // committed, and HEAD synced over it
-	BarrierSigned    Barrier = "signed"    // a signed checkpoint that is stored covers it
-	BarrierWitnessed Barrier = "witnessed" // so does one that a quorum of witnesses cosigned
+	"sigillo/internal/exchange"
 )
 
 // ErrNoWitnesses says that no witness is configured.
@@ -21,17 +13,17 @@ var ErrNoWitnesses = errors.New("no witnesses are configured")
 
 // Await waits until entry n has come to the barrier. It ends early with ctx's error; with ErrForked when
 // the log turns out to be forked; with ErrClosed when the ledger stops; and with what stopped the ledger.
-func (l *Ledger) Await(ctx context.Context, n uint64, b Barrier) error {
+func (l *Ledger) Await(ctx context.Context, n uint64, b exchange.Barrier) error {
 	var err error
 	switch b {
-	case BarrierDurable:
+	case exchange.BarrierDurable:
 		err = l.notary.awaitDurable(ctx, n+1)
-	case BarrierSigned:
+	case exchange.BarrierSigned:
 		err = l.notary.await(ctx, n+1)
-	case BarrierWitnessed:
+	case exchange.BarrierWitnessed:
 		err = l.awaitWitnessed(ctx, n+1)
 	default:
-		return fmt.Errorf("barrier %q: write %s, %s or %s", b, BarrierDurable, BarrierSigned, BarrierWitnessed)
+		return fmt.Errorf("barrier %q: write %s, %s or %s", b, exchange.BarrierDurable, exchange.BarrierSigned, exchange.BarrierWitnessed)
 	}
 	if err != nil {
 		return fmt.Errorf("waiting until entry %d is %s: %w", n, b, err)

@@ -90,7 +90,7 @@ func TestCheckpointsGoOnWhileReceiptsAreAtVault(t *testing.T) {
 	<-h.entered
 	for range 5 {
 		ids = append(ids, closedExchange(t, l))
-		awaitNewest(t, l, BarrierSigned)
+		awaitNewest(t, l, exchange.BarrierSigned)
 	}
 	if n, _ := l.Unsigned(); n != len(ids) {
 		t.Errorf("%d receipts pending, %d were asked for", n, len(ids))
@@ -124,7 +124,7 @@ func TestOneCheckpointAhead(t *testing.T) {
 	l := openHeld(t, t.TempDir(), h)
 	closedExchange(t, l)
 	<-h.entered
-	awaitNewest(t, l, BarrierSigned) // one ahead at least, whatever was under way
+	awaitNewest(t, l, exchange.BarrierSigned) // one ahead at least, whatever was under way
 	before := noteCount(t, l)
 	for range 50 {
 		closedExchange(t, l)
@@ -188,7 +188,7 @@ func TestBacklogIsSignedInBatches(t *testing.T) {
 		t.Fatalf("%d receipts pending", n)
 	}
 	k.failing(nil)
-	awaitNewest(t, l, BarrierSigned)
+	awaitNewest(t, l, exchange.BarrierSigned)
 	closeTest(t, l) // signs what is left
 	if h.most != notaryBatch {
 		t.Errorf("the largest batch had %d receipts", h.most)

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sigillo/internal/exchange"
 )
 
 // closeForked waits until the ledger has found out that it is a fork, and closes it.
 func closeForked(t *testing.T, l *Ledger) {
 	t.Helper()
-	if err := l.Await(patient(t), 1<<40, BarrierSigned); !errors.Is(err, ErrForked) {
+	if err := l.Await(patient(t), 1<<40, exchange.BarrierSigned); !errors.Is(err, ErrForked) {
 		t.Fatalf("a fork goes on: %v", err)
 	}
 	if err := l.Err(); !errors.Is(err, ErrForked) {
@@ -22,10 +24,10 @@ func closeForked(t *testing.T, l *Ledger) {
 	if _, err := roundTrip(t.Context(), l, []byte("x")); !errors.Is(err, ErrForked) {
 		t.Errorf("a fork takes entries: %v", err)
 	}
-	if err := l.Await(t.Context(), 1<<40, BarrierWitnessed); !errors.Is(err, ErrForked) && !errors.Is(err, ErrNoWitnesses) {
+	if err := l.Await(t.Context(), 1<<40, exchange.BarrierWitnessed); !errors.Is(err, ErrForked) && !errors.Is(err, ErrNoWitnesses) {
 		t.Errorf("waiting for witnesses of a fork: %v", err)
 	}
-	if err := l.Await(t.Context(), 1<<40, BarrierDurable); !errors.Is(err, ErrForked) {
+	if err := l.Await(t.Context(), 1<<40, exchange.BarrierDurable); !errors.Is(err, ErrForked) {
 		t.Errorf("waiting for entries of a fork: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -40,10 +42,10 @@ func TestSecondLogUnderOneNameIsRefused(t *testing.T) {
 	w := startWitness(t, k, "witness.test/a")
 	l := openWitnessed(t, t.TempDir(), k, witnessedBy(1, w))
 	fill(t, l, 5)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	closeForked(t, openWitnessed(t, t.TempDir(), k, witnessedBy(1, w)))
 	fill(t, l, 5) // the log that the witness knows goes on
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 }
 
 // TestRestoredBackupSignsNothing: an older copy of a log that went on is found out before it signs.
@@ -52,13 +54,13 @@ func TestRestoredBackupSignsNothing(t *testing.T) {
 	w := startWitness(t, k, "witness.test/a")
 	l := openWitnessed(t, dir, k, witnessedBy(1, w))
 	fill(t, l, 10)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	closeTest(t, l)
 	backup := copyDir(t, dir)
 
 	l = openWitnessed(t, dir, k, witnessedBy(1, w))
 	fill(t, l, 10)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	closeTest(t, l)
 
 	l = openWitnessed(t, backup, k, witnessedBy(1, w))
@@ -66,7 +68,7 @@ func TestRestoredBackupSignsNothing(t *testing.T) {
 	if _, err := l.Record(t.Context(), requestRecord(newID(), []byte("x"))); err != nil && !errors.Is(err, ErrForked) {
 		t.Fatal(err)
 	}
-	if err := l.Await(patient(t), 1<<40, BarrierSigned); !errors.Is(err, ErrForked) {
+	if err := l.Await(patient(t), 1<<40, exchange.BarrierSigned); !errors.Is(err, ErrForked) {
 		t.Fatal(err)
 	}
 	if after := noteCount(t, l); after != before {
@@ -83,25 +85,25 @@ func TestForkThatGrewIsRefused(t *testing.T) {
 			w := startWitness(t, k, "witness.test/a")
 			l := openWitnessed(t, dir, k, witnessedBy(1, w))
 			fill(t, l, 10)
-			awaitNewest(t, l, BarrierWitnessed)
+			awaitNewest(t, l, exchange.BarrierWitnessed)
 			closeTest(t, l)
 			backup := copyDir(t, dir)
 			l = openWitnessed(t, dir, k, witnessedBy(1, w))
 			fill(t, l, 10)
-			awaitNewest(t, l, BarrierWitnessed)
+			awaitNewest(t, l, exchange.BarrierWitnessed)
 
 			if err := w.Stop(); err != nil {
 				t.Fatal(err)
 			}
 			fork := openWitnessed(t, backup, k, witnessedBy(1, w))
 			fill(t, fork, more)
-			awaitNewest(t, fork, BarrierSigned)
+			awaitNewest(t, fork, exchange.BarrierSigned)
 			if err := w.Restart(); err != nil {
 				t.Fatal(err)
 			}
 			closeForked(t, fork)
 			fill(t, l, 3)
-			awaitNewest(t, l, BarrierWitnessed)
+			awaitNewest(t, l, exchange.BarrierWitnessed)
 		})
 	}
 }
@@ -112,15 +114,15 @@ func TestTwoLedgersFromOneBackupCannotBothGoOn(t *testing.T) {
 	w := startWitness(t, k, "witness.test/a")
 	l := openWitnessed(t, dir, k, witnessedBy(1, w))
 	fill(t, l, 300)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	closeTest(t, l)
 	twin := copyDir(t, dir)
 	l = openWitnessed(t, dir, k, witnessedBy(1, w))
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	m := openWitnessed(t, twin, k, witnessedBy(1, w))
-	awaitNewest(t, m, BarrierWitnessed) // still one history
+	awaitNewest(t, m, exchange.BarrierWitnessed) // still one history
 	fill(t, l, 5)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	// What the twin has already sent may stand unanswered: it goes on until it offers its own history.
 	for i := 0; ; i++ {
 		if _, err := m.Record(t.Context(), requestRecord(newID(), []byte("twin"))); err != nil {
@@ -129,7 +131,7 @@ func TestTwoLedgersFromOneBackupCannotBothGoOn(t *testing.T) {
 			}
 			break
 		}
-		if err := m.Await(patient(t), m.Size()-1, BarrierWitnessed); err == nil {
+		if err := m.Await(patient(t), m.Size()-1, exchange.BarrierWitnessed); err == nil {
 			t.Fatal("the witness cosigned both histories")
 		}
 	}
@@ -185,7 +187,7 @@ func TestStartRefusesItsOwnContradiction(t *testing.T) {
 			dir, k := t.TempDir(), newSeedKeys(65)
 			l := openTest(t, dir, k)
 			fill(t, l, 20)
-			size := awaitNewest(t, l, BarrierSigned) + 1
+			size := awaitNewest(t, l, exchange.BarrierSigned) + 1
 			closeTest(t, l)
 			rewrite(t, dir, forgedNote(t, k, size+above))
 			if _, err := Open(t.Context(), testOptions(dir, k)); !errors.Is(err, ErrForked) {
@@ -202,7 +204,7 @@ func TestNoSecondRootForOneSize(t *testing.T) {
 			k := newSeedKeys(66)
 			l := openWitnessed(t, t.TempDir(), k, WitnessPolicy{})
 			fill(t, l, 3)
-			awaitNewest(t, l, BarrierSigned)
+			awaitNewest(t, l, exchange.BarrierSigned)
 			x := forgedNote(t, k, l.Size()+above)
 			if err := write(l.db, []kv{x}, nil); err != nil {
 				t.Fatal(err)
@@ -210,7 +212,7 @@ func TestNoSecondRootForOneSize(t *testing.T) {
 			if _, err := l.Record(t.Context(), requestRecord(newID(), []byte("x"))); err != nil && !errors.Is(err, ErrForked) {
 				t.Fatal(err)
 			}
-			if err := l.Await(patient(t), 1<<40, BarrierSigned); !errors.Is(err, ErrForked) {
+			if err := l.Await(patient(t), 1<<40, exchange.BarrierSigned); !errors.Is(err, ErrForked) {
 				t.Fatal(err)
 			}
 			if stored, err := l.View().Get(t.Context(), x.key); err != nil || string(stored) != string(x.value) {
@@ -226,7 +228,7 @@ func TestSignatureLostBeforeItWasStored(t *testing.T) {
 	dir, k := t.TempDir(), newSeedKeys(67)
 	l := openTest(t, dir, k)
 	fill(t, l, 3)
-	n := awaitNewest(t, l, BarrierSigned)
+	n := awaitNewest(t, l, exchange.BarrierSigned)
 	root := l.synced.Load().root
 	closeTest(t, l)
 	o := testOptions(dir, k)
@@ -238,7 +240,7 @@ func TestSignatureLostBeforeItWasStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	l = openTest(t, dir, k)
-	if err := l.Await(patient(t), n, BarrierSigned); err != nil {
+	if err := l.Await(patient(t), n, exchange.BarrierSigned); err != nil {
 		t.Fatal(err)
 	}
 	size, note, err := NewestNote(t.Context(), l.View())

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sigillo/internal/exchange"
 )
 
 // testKey is a witness's key in the test's hands.
@@ -131,7 +133,7 @@ func TestHostileWitness(t *testing.T) {
 			dir, k := t.TempDir(), newSeedKeys(71)
 			l := openWitnessed(t, dir, k, WitnessPolicy{Quorum: 1, Witnesses: []Witness{fakeWitness(t, bad, answer), fakeWitness(t, good, honest(good))}})
 			fill(t, l, 3)
-			awaitNewest(t, l, BarrierWitnessed)
+			awaitNewest(t, l, exchange.BarrierWitnessed)
 			if err := l.View().Scan(t.Context(), []byte{tableCosign}, nil, func(_, value []byte) error {
 				if bytes.Contains(value, []byte("bad.example")) {
 					t.Errorf("kept: %s", value)
@@ -173,7 +175,7 @@ func TestOneLiarCannotStopTheLog(t *testing.T) {
 				return
 			}
 			fill(t, l, 3)
-			awaitNewest(t, l, BarrierWitnessed)
+			awaitNewest(t, l, exchange.BarrierWitnessed)
 			if err := l.Err(); err != nil {
 				t.Error(err)
 			}
@@ -193,7 +195,7 @@ func TestHangingWitnessDoesNotDelayTheOthers(t *testing.T) {
 	<-entered
 	for range 3 {
 		fill(t, l, 1)
-		awaitNewest(t, l, BarrierWitnessed)
+		awaitNewest(t, l, exchange.BarrierWitnessed)
 	}
 	if len(entered) > 0 {
 		t.Error("a second request went out while the first stood open")
@@ -205,7 +207,7 @@ func TestCheckCosignaturesFindsAlteredOnes(t *testing.T) {
 	p := WitnessPolicy{Quorum: 2, Witnesses: []Witness{fakeWitness(t, a, honest(a)), fakeWitness(t, b, honest(b))}}
 	l := openWitnessed(t, t.TempDir(), newSeedKeys(74), p)
 	fill(t, l, 3)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	size := l.Witnessed()
 	note, n, err := Cosigned(t.Context(), l.View(), size)
 	if err != nil || n != 2 {
@@ -249,17 +251,17 @@ func TestCheckCosignaturesFindsAlteredOnes(t *testing.T) {
 
 func TestNoWitnessesNoWaiting(t *testing.T) {
 	l := openTest(t, t.TempDir(), newSeedKeys(75))
-	if err := l.Await(context.Background(), 0, BarrierWitnessed); !errors.Is(err, ErrNoWitnesses) || l.Witnessed() != 0 {
+	if err := l.Await(context.Background(), 0, exchange.BarrierWitnessed); !errors.Is(err, ErrNoWitnesses) || l.Witnessed() != 0 {
 		t.Error(err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := l.Await(short, 1<<40, BarrierDurable); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.Await(short, 1<<40, exchange.BarrierDurable); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	done := make(chan error, 1)
 	next := l.Size()
-	go func() { done <- l.Await(context.Background(), next, BarrierDurable) }()
+	go func() { done <- l.Await(context.Background(), next, exchange.BarrierDurable) }()
 	fill(t, l, 1)
 	if err := <-done; err != nil {
 		t.Error(err)

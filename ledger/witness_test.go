@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"sigillo/internal/testbed"
+
+	"sigillo/internal/exchange"
 )
 
 // startWitness runs a third party's witness that serves the test log.
@@ -69,7 +71,7 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
-func awaitNewest(t *testing.T, l *Ledger, b Barrier) uint64 {
+func awaitNewest(t *testing.T, l *Ledger, b exchange.Barrier) uint64 {
 	t.Helper()
 	n := l.Size() - 1
 	if err := l.Await(patient(t), n, b); err != nil {
@@ -122,7 +124,7 @@ func TestThirdPartyWitnessCosignsUnderLoad(t *testing.T) {
 		}()
 	}
 	writers.Wait()
-	n := awaitNewest(t, l, BarrierWitnessed)
+	n := awaitNewest(t, l, exchange.BarrierWitnessed)
 	size := l.Witnessed()
 	if size <= n {
 		t.Fatalf("witnessed up to size %d, waited for entry %d", size, n)
@@ -171,7 +173,7 @@ func TestQuorumWithAWitnessDead(t *testing.T) {
 	}
 	l := openWitnessed(t, t.TempDir(), k, witnessedBy(2, a, b, c))
 	fill(t, l, 20)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	note, count, err := Cosigned(t.Context(), l.View(), l.Witnessed())
 	if err != nil || count != 2 {
 		t.Fatalf("%d cosignatures, %v", count, err)
@@ -189,16 +191,16 @@ func TestDeadWitnessHoldsNothingBackAndReturns(t *testing.T) {
 	}
 	l := openWitnessed(t, t.TempDir(), k, witnessedBy(2, a, b))
 	fill(t, l, 20) // with receipts
-	n := awaitNewest(t, l, BarrierSigned)
+	n := awaitNewest(t, l, exchange.BarrierSigned)
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := l.Await(short, n, BarrierWitnessed); !errors.Is(err, context.DeadlineExceeded) || l.Witnessed() != 0 {
+	if err := l.Await(short, n, exchange.BarrierWitnessed); !errors.Is(err, context.DeadlineExceeded) || l.Witnessed() != 0 {
 		t.Fatalf("witnessed by one of two: %v, size %d", err, l.Witnessed())
 	}
 	if err := b.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 }
 
 // countingProxy stands before a witness and counts the answers by status.
@@ -233,7 +235,7 @@ func TestRestartGoesOnFromTheWitnessSize(t *testing.T) {
 	}
 	l := openWitnessed(t, dir, k, witnessedBy(1, a))
 	fill(t, l, 200)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	closeTest(t, l)
 
 	// Nothing tells the next process where a stands: no checkpoint has a quorum of two.
@@ -246,7 +248,7 @@ func TestRestartGoesOnFromTheWitnessSize(t *testing.T) {
 		t.Fatalf("witnessed up to size %d by a quorum that never was", l.Witnessed())
 	}
 	fill(t, l, 10)
-	awaitNewest(t, l, BarrierWitnessed)
+	awaitNewest(t, l, exchange.BarrierWitnessed)
 	if count(http.StatusConflict) != 1 || count(http.StatusOK) == 0 {
 		t.Errorf("%d conflicts, %d cosignatures: want one conflict, then cosignatures", count(http.StatusConflict), count(http.StatusOK))
 	}
@@ -259,10 +261,10 @@ func TestUnknownLogIsNotAFork(t *testing.T) {
 	w := startWitness(t, newSeedKeys(55), "witness.test/a") // knows the log under another key
 	l := openWitnessed(t, t.TempDir(), newSeedKeys(56), witnessedBy(1, w))
 	fill(t, l, 5)
-	awaitNewest(t, l, BarrierSigned)
+	awaitNewest(t, l, exchange.BarrierSigned)
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := l.Await(short, 0, BarrierWitnessed); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.Await(short, 0, exchange.BarrierWitnessed); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	if err := l.Err(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"sigillo/certs"
 	"sigillo/gateway"
 	"sigillo/internal/config"
+	"sigillo/internal/exchange"
 	"sigillo/internal/pagopa"
 	"sigillo/ledger"
 )
@@ -74,7 +75,8 @@ func registry(list []config.Participant) (*certs.Registry, error) {
 
 func route(c config.Route) (gateway.Route, error) {
 	r := gateway.Route{Name: c.Name, Listener: c.Listener, Path: c.Path, Direction: gateway.Direction(c.Direction), Principal: c.Principal,
-		Serves: c.Serves, Class: c.Class, Classes: c.ClassesByOperation, BodyTimeout: c.Timeouts.Body, UpstreamTimeout: c.Timeouts.Upstream,
+		Serves: c.Serves, Class: c.Class, Classes: c.ClassesByOperation, RequestBarrier: exchange.Barrier(c.Barriers.Request),
+		AnswerBarrier: exchange.Barrier(c.Barriers.Response), BodyTimeout: c.Timeouts.Body, UpstreamTimeout: c.Timeouts.Upstream,
 		BodyLimit: int64(c.Limits.Body), ResponseLimit: int64(c.Limits.Response), Headers: map[string]gateway.Secret{}}
 	for name, secret := range c.Upstream.Headers {
 		r.Headers[name] = secret

@@ -112,6 +112,13 @@ func TestEraseWithRealVault(t *testing.T) {
 	if err := os.CopyFS(data, os.DirFS(backup)); err != nil {
 		t.Fatal(err)
 	}
+	// The anchor refuses it; who takes the anchor away as well still cannot read what was erased.
+	if code, out, stderr := sigillo(t, "show", "-c", s.config, ids[1], "--body", "request"); code != exitNegative || out != "" || !strings.Contains(stderr, "was rolled back") {
+		t.Errorf("from the backup, with its anchor: code %d, %d bytes, %s", code, len(out), stderr)
+	}
+	if _, err := v.Do(t.Context(), http.MethodDelete, "sigillo-anchor/metadata/"+anchorPath(demoOrigin), nil); err != nil {
+		t.Fatal(err)
+	}
 	for _, token := range []string{tokens["auditor"], tokens["archivist"], v.RootToken} {
 		t.Setenv("VAULT_TOKEN", token)
 		code, out, stderr := sigillo(t, "show", "-c", s.config, ids[1], "--body", "request")

@@ -128,6 +128,7 @@ type Route struct {
 	// ClassesByOperation gives single operations another class. Keys are names of the catalogue or "unknown".
 	ClassesByOperation map[string]string `yaml:"classes_by_operation"`
 	Upstream           Upstream          `yaml:"upstream"`
+	Barriers           Barriers          `yaml:"barriers"`
 	Timeouts           Timeouts          `yaml:"timeouts"`
 	Limits             Limits            `yaml:"limits"`
 }
@@ -140,6 +141,13 @@ type Upstream struct {
 	Key         string            `yaml:"key" as:"path"`         // its key, not readable by others
 	ServerName  string            `yaml:"server_name"`           // name expected in its certificate; zero: the host of url
 	Headers     map[string]Secret `yaml:"headers"`               // added to each request, e.g. Ocp-Apim-Subscription-Key
+}
+
+// Barriers say how far an entry must have come before its exchange goes on. A signature is waited for up to
+// signing.timeout; a quorum of witnesses that is not had in that time is a 503.
+type Barriers struct {
+	Request  string `yaml:"request"`  // before a request goes on: "durable", "signed" or "witnessed"; zero: durable
+	Response string `yaml:"response"` // before an answer is delivered; zero: signed
 }
 
 // Timeouts of a route.

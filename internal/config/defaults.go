@@ -87,6 +87,8 @@ func (r *Route) setDefaults(class string) {
 	if len(r.Serves) == 0 && r.Principal != "" {
 		r.Serves = []string{r.Principal}
 	}
+	fill(&r.Barriers.Request, "durable")
+	fill(&r.Barriers.Response, "signed")
 	fill(&r.Timeouts.Body, 30*time.Second)
 	if strings.HasPrefix(r.Direction, "node->") {
 		fill(&r.Timeouts.Upstream, 6*time.Second)

@@ -10,7 +10,7 @@ func TestBadFiles(t *testing.T) {
 	const keysVault = `keys: {custody: vault, vault: {address: "https://v.example:8200", auth: {role_id: r, secret_id: "${env:S}"}}}`
 	archive := "\narchive: {dir: p, producers: [{principal: ec:77777777777, name: N, fiscal_code: 1}], seal: {certificate: s.pem}, trust: t.pem}\n"
 	for _, c := range []struct{ name, old, new, want string }{
-		{"unknown key", "path: /psp", "pfad: /psp", `:21: routes[1].pfad: unknown key (known here: class, classes_by_operation, direction,`},
+		{"unknown key", "path: /psp", "pfad: /psp", `:21: routes[1].pfad: unknown key (known here: barriers, class, classes_by_operation, direction,`},
 		{"doubled key", "data: data", "data: data\nnode: gw-2", ":4: node: stands twice, first in line 1: keep one"},
 		{"unknown section", "timestamp:", "timestamps:", ":25: timestamps: unknown key"},
 		{"merge key", "node: gw-1", "<<: {node: gw-1}", `:1: <<: unknown key`},

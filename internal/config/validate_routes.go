@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -67,6 +68,8 @@ func (v *validator) routes() {
 			v.class(field, class)
 		}
 		v.upstream(at+".upstream", r.Upstream)
+		v.barrier(at+".barriers.request", r.Barriers.Request)
+		v.barrier(at+".barriers.response", r.Barriers.Response)
 		v.between(at+".timeouts.body", r.Timeouts.Body, 100*time.Millisecond, time.Hour)
 		v.between(at+".timeouts.upstream", r.Timeouts.Upstream, 100*time.Millisecond, time.Hour)
 		v.limit(at+".limits.body", r.Limits.Body)
@@ -237,5 +240,15 @@ func (v *validator) producer(at string, p Producer) {
 		v.require(at+".classification.name", p.Classification.Name, "the name of that place")
 	} else if p.AOO != "" || p.AOOName != "" {
 		v.add(at+".ipa_code", "is required with aoo (write the codice IPA)")
+	}
+}
+
+// barrier is one of three words; the last wants somebody who witnesses.
+func (v *validator) barrier(at, barrier string) {
+	switch {
+	case barrier == "witnessed" && len(v.config.Witnesses.List) == 0:
+		v.add(at, "witnessed needs witnesses (write them under witnesses.list)")
+	case barrier != "durable" && barrier != "signed" && barrier != "witnessed":
+		v.add(at, fmt.Sprintf("%q is no barrier (write durable, signed or witnessed)", barrier))
 	}
 }

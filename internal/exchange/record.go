@@ -120,3 +120,13 @@ type Recorded struct {
 	Entry [32]byte // SHA-256 of the entry's bytes
 	Time  time.Time
 }
+
+// Barrier says how far an entry must have come before somebody goes on.
+type Barrier string
+
+// The barriers, each further than the one before.
+const (
+	BarrierDurable   Barrier = "durable"   // on disk, and synced
+	BarrierSigned    Barrier = "signed"    // a signed checkpoint that is stored covers it
+	BarrierWitnessed Barrier = "witnessed" // so does one that a quorum of witnesses cosigned
+)
