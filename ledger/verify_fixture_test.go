@@ -26,7 +26,6 @@ type synthetic struct {
 	ns    []uint64
 	run   entryRun
 	index indexWrites
-	kvs   func(key, value []byte)
 }
 
 // makeLog writes a log of size entries with a checkpoint about every `every` entries, into a new directory.

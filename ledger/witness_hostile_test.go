@@ -115,7 +115,7 @@ func TestHostileWitness(t *testing.T) {
 			_, _ = io.WriteString(w, "— bad.example "+base64.StdEncoding.EncodeToString(raw)+"\n")
 		},
 		"elsewhere": func(w http.ResponseWriter, r *http.Request, _ string, _ []byte) {
-			http.Redirect(w, r, "http://127.0.0.1:1/", 307)
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		},
 		"server error": func(w http.ResponseWriter, _ *http.Request, _ string, _ []byte) { w.WriteHeader(500) },
 		"leave me be": func(w http.ResponseWriter, _ *http.Request, _ string, _ []byte) {
