@@ -218,7 +218,7 @@ func (a acceptance) proof(ctx context.Context, digest Hash, confirmed func(conte
 		return "", fmt.Errorf("asking Vault who confirmed: %w", err)
 	}
 	if accessor != second.Accessor {
-		return "", fmt.Errorf("Vault has another token's confirmation: %w", ErrSamePerson)
+		return "", fmt.Errorf("in Vault there is another token's confirmation: %w", ErrSamePerson)
 	}
 	return "vault", nil
 }
