@@ -39,6 +39,39 @@ func Epoch(dir string) (int, error) {
 // EpochOrigin is the origin of a log's epoch.
 func EpochOrigin(origin string, epoch int) string { return epochName(origin, "/e", epoch) }
 
+// epochOf reads the epoch from a log that says it goes on after an accepted rollback; 1 for any other.
+func epochOf(genesis *Genesis) (int, error) {
+	if genesis.Previous == nil {
+		return 1, nil
+	}
+	n, err := strconv.Atoi(genesis.Origin[strings.LastIndex(genesis.Origin, "/e")+2:])
+	if err != nil || n < 2 || n > maxEpoch {
+		return 0, fmt.Errorf("the log %s goes on after a rollback, and its origin names no epoch", genesis.Origin)
+	}
+	return n, nil
+}
+
+// keepEpoch leaves the mark by which a ledger of a later epoch is known.
+func keepEpoch(dir string, epoch int) error {
+	if epoch == 1 {
+		return nil
+	}
+	return errors.Join(renameio.WriteFile(filepath.Join(dir, epochFileName), []byte(strconv.Itoa(epoch)+"\n"), 0o600, renameio.WithTempDir(dir)), syncDir(dir))
+}
+
+// CarryRollback copies the record of an accepted rollback, where there is one, from a ledger's directory to
+// its backup and back: genesis names its digest, so a verifier wants to see it.
+func CarryRollback(from, to string) error {
+	b, err := readSmall(filepath.Join(from, rollbackFileName), maxRollback)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("carrying the record of an accepted rollback: %w", err)
+	}
+	return errors.Join(renameio.WriteFile(filepath.Join(to, rollbackFileName), b, 0o600, renameio.WithTempDir(to)), syncDir(to))
+}
+
 func epochName(name, join string, epoch int) string {
 	if epoch <= 1 {
 		return name

@@ -67,14 +67,18 @@ func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Origin != "" && m.Origin != o.Origin {
+	if o.Origin != "" && m.Origin != o.Origin && !strings.HasPrefix(m.Origin, o.Origin+"/e") {
 		return nil, fmt.Errorf("the backup is of the log %q, not %q: %w", m.Origin, o.Origin, ErrOtherHistory)
 	}
 	created, err := emptyDir(o.To)
 	if err != nil {
 		return nil, err
 	}
-	if err = o.load(ctx, m); err != nil {
+	err = o.load(ctx, m)
+	if err == nil {
+		err = CarryRollback(o.From, o.To)
+	}
+	if err != nil {
 		return nil, errors.Join(err, clearRestore(o.To, created))
 	}
 	r, head, err := o.check(ctx, m)
@@ -247,6 +251,13 @@ func (o *RestoreOptions) check(ctx context.Context, m *BackupManifest) (r *Resto
 		out.Addf("genesis", exchange.Broken, "%s", oneLine(err))
 	} else {
 		h = l.Head
+		epoch, eerr := epochOf(l.Genesis.Genesis)
+		if eerr == nil {
+			eerr = keepEpoch(o.To, epoch)
+		}
+		if eerr != nil {
+			return nil, h, eerr
+		}
 		err = o.checkLog(ctx, l, m.Parts[len(m.Parts)-1], out)
 	}
 	if cerr := ctx.Err(); cerr != nil {

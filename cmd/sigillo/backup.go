@@ -56,6 +56,9 @@ func (b *backupAddCommand) Run(ctx context.Context, c console) error {
 	bar, began := newProgress(c.err, -1, "backing up, MiB"), time.Now()
 	p, added, err := ledger.Backup(ctx, log, b.To, func(bytes int64) { bar.set(bytes >> 20) })
 	bar.end()
+	if err == nil {
+		err = ledger.CarryRollback(cfg.Data, b.To)
+	}
 	if err = errors.Join(err, log.Close()); err != nil {
 		return backupError(err)
 	}

@@ -88,6 +88,16 @@ func wentOn(t *testing.T, s *demoSite, flags []string) {
 	if code, out, stderr := sigillo(t, "search", "-c", s.config, "--dir", past, "--operation", "verifyPaymentNotice"); code != 0 || strings.Count(out, "\n") < 4 {
 		t.Errorf("searching the old directory: code %d, %s%s", code, out, stderr)
 	}
+	backup, restored := filepath.Join(s.dir, "backup"), filepath.Join(s.dir, "restored")
+	if code, out, stderr := sigillo(t, "backup", "-c", s.config, "--to", backup); code != 0 {
+		t.Errorf("backup of the new log: code %d, %s%s", code, out, stderr)
+	}
+	if code, out, stderr := sigillo(t, "restore", "-c", s.config, "--from", backup, "--to", restored); code != 0 {
+		t.Errorf("restore of the new log: code %d, %s%s", code, out, stderr)
+	}
+	if b, err := os.ReadFile(filepath.Join(restored, "EPOCH")); err != nil || string(b) != "2\n" {
+		t.Errorf("the restored log's epoch: %q, %v", b, err)
+	}
 	dir := filepath.Join(s.dir, "ledger")
 	swap(t, dir, past)
 	if code, said := refusedRun(t, s); code != exitNegative || !strings.Contains(said, "of before a rollback that was accepted") {
