@@ -339,6 +339,9 @@ func runHistory(t *testing.T, seed uint64, steps int) *history {
 
 func TestModelOfTheSequencer(t *testing.T) {
 	histories := 20_000
+	if underRace {
+		histories = 2_000
+	}
 	if s := os.Getenv("SIGILLO_MODEL_HISTORIES"); s != "" {
 		var err error
 		if histories, err = strconv.Atoi(s); err != nil {

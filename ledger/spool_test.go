@@ -48,7 +48,7 @@ func spoolRecord(t *testing.T, l *Ledger, id exchange.ID, body io.Reader) exchan
 // the heap stays small.
 func TestGibibyteBodyInFlatMemory(t *testing.T) {
 	size, most := int64(1<<30), uint64(320<<20) // opening a ledger reads its last value log, 128 MiB, at once
-	if testing.Short() {
+	if testing.Short() || underRace {
 		size = 64 << 20
 	}
 	k, dir := newSeedKeys(81), t.TempDir()
