@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,9 +37,10 @@ func TestPreservedCopiesStayUntilAFullVerification(t *testing.T) {
 // TestPreservedCopiesAreBounded: the first and the newest copy always stay, and the disk does not fill up.
 func TestPreservedCopiesAreBounded(t *testing.T) {
 	dir, k := killed(t)
-	now := time.Now()
+	began := time.Now()
+	var seconds atomic.Int64
 	o := testOptions(dir, k)
-	o.Clock = func() time.Time { now = now.Add(time.Second); return now }
+	o.Clock = func() time.Time { return began.Add(time.Duration(seconds.Add(1)) * time.Second) }
 	var first string
 	for i := range preservedMost + 3 {
 		l, err := Open(t.Context(), o)

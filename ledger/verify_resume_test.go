@@ -207,11 +207,15 @@ func TestFindingsAndMemoryAreBounded(t *testing.T) {
 		return highest
 	}
 	// Two workers' stretches take some megabytes, whatever the log's size; 60,000 entries are 50 MB.
-	if got := peak(); got > 12<<20 {
+	most := uint64(12 << 20)
+	if underRace {
+		most *= 2
+	}
+	if got := peak(); got > most {
 		t.Errorf("verification held %d MiB", got>>20)
 	}
 	l.View = alteringView{l.View}
-	if got := peak(); got > 40<<20 {
+	if got := peak(); got > 28<<20+most {
 		t.Errorf("verification of a broken log held %d MiB", got>>20)
 	}
 }
