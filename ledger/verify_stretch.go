@@ -177,7 +177,7 @@ func (w *worker) readEntries(ctx context.Context, s *stretch) error {
 			}
 			w.lost(s, span{first, n, "missing"})
 		default:
-			w.lost(s, span{n, n + 1, fmt.Sprintf("cannot be read: %v", errors.Join(err, scanErr))})
+			w.lost(s, span{n, n + 1, "cannot be read: " + oneLine(errors.Join(err, scanErr))})
 			n++
 		}
 	}
