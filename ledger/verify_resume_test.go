@@ -207,15 +207,14 @@ func TestFindingsAndMemoryAreBounded(t *testing.T) {
 		return highest
 	}
 	// Two workers' stretches take some megabytes, whatever the log's size; 60,000 entries are 50 MB.
-	most := uint64(12 << 20)
 	if underRace {
-		most *= 2
+		t.Skip("what the race detector holds is not the verifier's")
 	}
-	if got := peak(); got > most {
+	if got := peak(); got > 12<<20 {
 		t.Errorf("verification held %d MiB", got>>20)
 	}
 	l.View = alteringView{l.View}
-	if got := peak(); got > 28<<20+most {
+	if got := peak(); got > 40<<20 {
 		t.Errorf("verification of a broken log held %d MiB", got>>20)
 	}
 }
