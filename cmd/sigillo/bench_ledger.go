@@ -37,8 +37,8 @@ type benchLedgerCommand struct {
 }
 
 func (b *benchLedgerCommand) Help() string {
-	return "A message is one record: the request or the response of a fresh exchange, with a head of half a KiB and a body of the\n" +
-		"given size, sealed, chained, indexed and durable. Sigillo also signs receipts and checkpoints while it is measured.\n\n" +
+	return "A message is one record: the request of a fresh exchange, with a head of half a KiB and a body of the given size,\n" +
+		"sealed, chained, indexed and durable. Sigillo also signs checkpoints while it is measured.\n\n" +
 		"Exit status: 0 measured; 1 verify does not count what the table claims; 2 usage; 3 could not measure."
 }
 
