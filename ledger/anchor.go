@@ -178,8 +178,11 @@ func (k *anchorer) step(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	// Another process that goes on with a copy of this ledger shows here: the one that comes second stops.
+	// A tree that cannot be read just now says nothing of the kind.
 	if err := l.holdAgainst(ctx, k.a.Name(), m); err != nil {
-		l.fail(err)
+		if refusedByAnchors(err) {
+			l.fail(err)
+		}
 		return 0, err
 	}
 	if m.Size >= size {

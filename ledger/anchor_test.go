@@ -346,3 +346,43 @@ func TestConcurrentAdvance(t *testing.T) {
 		t.Errorf("another root at the same size: %v", err)
 	}
 }
+
+// leavingAnchor is asked while the ledger is being closed: the context ends with its answer.
+type leavingAnchor struct {
+	Anchor
+	leave func()
+}
+
+func (a leavingAnchor) Read(ctx context.Context) (AnchorMark, error) {
+	m, err := a.Anchor.Read(ctx)
+	a.leave()
+	return m, err
+}
+
+// TestStoppingWhileAnAnchorIsReadIsNoFork: a comparison that is broken off says nothing against the log.
+func TestStoppingWhileAnAnchorIsReadIsNoFork(t *testing.T) {
+	dir, k := t.TempDir(), newSeedKeys(95)
+	file := filepath.Join(t.TempDir(), "mark")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := testOptions(dir, k)
+	o.Anchors = []Anchor{FileAnchor(file, 1)}
+	l, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 3)
+	l.lastAnchors(t.Context())
+	fill(t, l, 20)
+	ctx, leave := context.WithCancel(t.Context())
+	a := &anchorer{l: l, a: leavingAnchor{o.Anchors[0], leave}}
+	if _, err := a.step(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("the comparison was not broken off: %v", err)
+	}
+	if err := l.failedErr(); err != nil {
+		t.Errorf("the ledger stopped: %v", err)
+	}
+	fill(t, l, 1)
+	closeTest(t, l)
+}
