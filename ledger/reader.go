@@ -20,12 +20,6 @@ var ErrRunning = errors.New("a running instance holds the ledger")
 // ErrNoLedger says that a directory holds no ledger.
 var ErrNoLedger = errors.New("there is no ledger")
 
-// readOptions give values as they are: where Badger's checksum fails it would give nothing, and the hashes of
-// entries and content tell better what was hit.
-func readOptions(store string, log *slog.Logger) badger.Options {
-	return storeOptions(store, log).WithVerifyValueChecksum(false)
-}
-
 // OpenLog opens the ledger in dir for reading, without writing a byte of it. A ledger that was stopped
 // cleanly is read in place; one that was not, or whose store refuses to open, is read in a copy that
 // Close removes. found holds what opening already showed to be wrong; it may do so beside an error.
@@ -55,7 +49,7 @@ func OpenLog(ctx context.Context, dir string, log *slog.Logger) (l *Log, found [
 		return openSalvaged(ctx, dir, log, found)
 	}
 	if seen.clean {
-		db, err := badger.Open(readOptions(store, log).WithReadOnly(true))
+		db, err := badger.Open(storeOptions(store, log).WithReadOnly(true))
 		if err == nil {
 			return finishLog(ctx, dir, db, db.Close, nil)
 		}
@@ -75,7 +69,7 @@ func openCopy(ctx context.Context, dir string, log *slog.Logger, found []exchang
 	if err := copyLedger(tmp, dir); err != nil {
 		return nil, found, errors.Join(fmt.Errorf("copying the ledger: %w", err), remove())
 	}
-	db, err := badger.Open(readOptions(filepath.Join(tmp, storeDirName), log).WithSyncWrites(false))
+	db, err := badger.Open(storeOptions(filepath.Join(tmp, storeDirName), log).WithSyncWrites(false))
 	if err != nil {
 		found = append(found, exchange.Finding{Check: "store", Severity: exchange.Broken, Detail: "a copy of the store does not open: " + oneLine(err)})
 		return nil, found, errors.Join(fmt.Errorf("the store in %s cannot be opened, not even in a copy: %w", dir, err), remove())
