@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"sigillo/internal/config"
@@ -33,6 +35,9 @@ type backupReport struct {
 func (b *backupAddCommand) Run(ctx context.Context, c console) error {
 	cfg, err := config.Load(b.Config) // no keys are needed: content stays sealed
 	if err != nil {
+		return err
+	}
+	if err := outside(cfg.Data, b.To); err != nil {
 		return err
 	}
 	log, found, err := openLog(ctx, cfg.Data)
@@ -125,4 +130,18 @@ func (p *progress) share(done, total int64) {
 	if total > 0 {
 		p.set(done * 100 / total)
 	}
+}
+
+// outside refuses a place in the ledger's own directory: what lies there is lost with it.
+func outside(data, to string) error {
+	data, err1 := filepath.Abs(data)
+	target, err2 := filepath.Abs(to)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	rel, err := filepath.Rel(data, target)
+	if err == nil && (rel == "." || rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))) {
+		return fmt.Errorf("--to: %s lies in the ledger's own directory and would be lost with it: name one on another disk", to)
+	}
+	return nil
 }

@@ -123,6 +123,15 @@ func TestBackupAndRestoreRefuseInTheUsersWords(t *testing.T) {
 	if code, out, _ := sigillo(t, "backup", "-c", s.config, "--to", to); code != 0 || !strings.Contains(out, "nothing has changed") {
 		t.Errorf("backup without a change: code %d, %s", code, out)
 	}
+	data := dataDir(t, s)
+	for _, inside := range []string{data, filepath.Join(data, "backup")} {
+		if code, _, stderr := sigillo(t, "backup", "-c", s.config, "--to", inside); code != exitUsage || !strings.Contains(stderr, "own directory") {
+			t.Errorf("backup into the ledger: code %d, %s", code, stderr)
+		}
+		if _, err := os.Stat(filepath.Join(inside, "manifest.json")); !os.IsNotExist(err) {
+			t.Errorf("a refused backup left something: %v", err)
+		}
+	}
 	if code, _, stderr := sigillo(t, "restore", "--from", to, "--to", s.dir); code != exitUsage || !strings.Contains(stderr, "not empty") {
 		t.Errorf("restore over something: code %d, %s", code, stderr)
 	}
