@@ -39,11 +39,14 @@ func (l *Log) Entry(ctx context.Context, n uint64) (Stored, error) {
 	return Stored{N: n, Bytes: b, Entry: e}, nil
 }
 
+// ErrExchangeID says that what was given as an exchange's id is none.
+var ErrExchangeID = errors.New("not the id of an exchange")
+
 // Exchange gives the entries of an exchange in order; ErrNotFound when there are none.
 func (l *Log) Exchange(ctx context.Context, id exchange.ID) ([]Stored, error) {
 	x, err := uuid.Parse(string(id))
 	if err != nil {
-		return nil, fmt.Errorf("exchange id %q is no UUID", id)
+		return nil, fmt.Errorf("%q: %w: it is a UUID", id, ErrExchangeID)
 	}
 	var all []Stored
 	var ns []uint64

@@ -123,10 +123,7 @@ func (l *Ledger) sealMessage(ctx context.Context, it *item, i int, m exchange.Me
 	}
 	s := spool.s
 	head := kv{chunkKey(s.x, headStream(i), 0), s.chunk(nil, headStream(i), 0, true, m.Head)}
-	if err := l.aheadOf([]kv{head}); err != nil {
-		return MessageRef{}, err
-	}
-	it.writes = append(it.writes, s.keyRecord(ck))
+	it.writes = append(it.writes, head, s.keyRecord(ck)) // with the entry: what is ahead of it is the body alone
 	it.deletes = append(it.deletes, spoolKey(s.x, i))
 	return s.reference(m, spool.Size(), spool.Digest()), nil
 }

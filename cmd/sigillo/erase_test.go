@@ -135,6 +135,11 @@ func TestEraseAndTheArchive(t *testing.T) {
 	p := startRun(t, s)
 	first, second := exchangeThrough(t, s), exchangeThrough(t, s)
 	p.stop(t)
+	for _, verb := range [][]string{{"show", "-c", s.config, "nonsense"}, {"erase", "-c", s.config, "--exchange", "nonsense", "--ground", "authority", "--reference", "x"}} {
+		if code, out, stderr := sigillo(t, verb...); code != exitUsage || !strings.Contains(stderr, "it is a UUID") {
+			t.Errorf("%s of no exchange's id: code %d, %s%s", verb[0], code, out, stderr)
+		}
+	}
 	if code, _, stderr := sigillo(t, "export", "-c", s.config, "--now"); code != 0 {
 		t.Fatalf("export: code %d, %s", code, stderr)
 	}

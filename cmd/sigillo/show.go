@@ -118,6 +118,8 @@ func readError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ledger.ErrExchangeID):
+		return err
 	case errors.Is(err, ledger.ErrNoKey):
 		return undetermined(err)
 	}
