@@ -36,9 +36,9 @@ const (
 
 // shrinking are the tables from which ordinary work deletes. Badger forgets that a record was deleted once
 // its compaction has reached the lowest level, so a part cannot rely on finding the deletion: it carries
-// these tables whole, and only those of the newest part count. What erasure and disposal delete may come
+// such a table whole, and only those of the newest part count. What erasure and disposal delete may come
 // back from an older part: without its key in Vault it is as unreadable as before.
-var shrinking = string([]byte{tablePending, tableSpool})
+var shrinking = string([]byte{tableSpool})
 
 // ErrPart says that a file is no whole part of a backup.
 var ErrPart = errors.New("not a whole part of a backup")

@@ -186,11 +186,8 @@ func (b *batchBuilder) join(it *item) error {
 	b.deletes = append(b.deletes, it.deletes...)
 	b.index.own(it.own, own.K, n)
 	if it.exchange != uuid.Nil {
-		b.writes = append(b.writes, kv{exchangeIndexKey(it.exchange, n), nil})
+		b.writes = append(b.writes, kv{exchangeIndexKey(it.exchange, n), it.enclosed})
 		b.index.terms(it.terms, n)
-	}
-	if it.receipt != nil {
-		b.writes = append(b.writes, kv{receiptKey(it.exchange), it.receipt.sealed}, kv{pendingKey(n), it.exchange[:]})
 	}
 	b.chains[it.own] = ownState{K: own.K + 1, Hash: hash}
 	b.items, b.entries = append(b.items, it), append(b.entries, exchange.Recorded{N: n, Entry: hash, Time: b.now.Time})

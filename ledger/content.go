@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -140,18 +141,20 @@ func (s *sealer) keyRecord(ck *classKey) kv {
 	return kv{messageKeyKey(s.x, s.i), rec}
 }
 
+// enclose appends a small message and its key as enclosures.
+func (s *sealer) enclose(b []byte, m exchange.Message, ck *classKey) []byte {
+	const overhead = 16
+	size := 4 + len(m.Head) + len(m.Body) + 2*overhead
+	b = slices.Grow(b, 512+size) // the key, and what else comes with an entry
+	b = enclose(b, s.keyRecord(ck))
+	b = beginEnclosure(b, chunkKey(s.x, headStream(s.i), packedChunk), size)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.Head)+overhead))
+	b = s.chunk(b, headStream(s.i), 0, true, m.Head)
+	return s.chunk(b, bodyStream(s.i), 0, true, m.Body)
+}
+
 // reference is what the entry says of the message.
 func (s *sealer) reference(m exchange.Message, size int64, body [32]byte) MessageRef {
 	return MessageRef{I: s.i, Points: m.Points, Status: m.Status, Size: size, Cut: m.Cut,
 		Commitment: Commitment([32]byte(s.secret[32:]), sha256.Sum256(m.Head), body)}
-}
-
-// packed seals a small message into one record.
-func (s *sealer) packed(m exchange.Message) kv {
-	const overhead = 16
-	b := make([]byte, 4, 4+len(m.Head)+len(m.Body)+2*overhead)
-	binary.BigEndian.PutUint32(b, uint32(len(m.Head)+overhead))
-	b = s.chunk(b, headStream(s.i), 0, true, m.Head)
-	b = s.chunk(b, bodyStream(s.i), 0, true, m.Body)
-	return kv{chunkKey(s.x, headStream(s.i), packedChunk), b}
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -261,11 +262,12 @@ func (l *Ledger) endDisposal(ctx context.Context, id classMonthID) error {
 // their message.
 func (l *Ledger) dropSealed(ctx context.Context, table byte, keys monthKeys) error {
 	var drop [][]byte
+	enclosed := enclosureDrop{db: l.db}
 	flush := func() error {
 		if len(drop) == 0 {
 			return nil
 		}
-		err := write(l.db, nil, drop)
+		err := write(l.db, enclosed.writes(), drop)
 		drop = nil
 		return err
 	}
@@ -282,7 +284,13 @@ func (l *Ledger) dropSealed(ctx context.Context, table byte, keys monthKeys) err
 			}
 			drop = append(drop, chunks...)
 		}
-		if drop = append(drop, key); len(drop) < 2*rewrapBatch {
+		err := enclosed.drop(ctx, p.x, func(table byte, rest []byte) bool {
+			return table == key[0] && bytes.Equal(rest, key[17:]) || key[0] == tableMessageKey && ofMessage(p.i)(table, rest)
+		})
+		if err != nil {
+			return err
+		}
+		if drop = append(drop, key); len(drop) < 2*rewrapBatch && enclosed.size < rewrapBytes {
 			return nil
 		}
 		return flush()

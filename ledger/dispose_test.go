@@ -205,7 +205,7 @@ func TestIndexRebuild(t *testing.T) {
 	rebuild := func(when string) RebuildReport {
 		before := dump()
 		for range 2 {
-			if err := write(l.db, []kv{{append(plainTerm(termOperation, "lie"), entryKey(1)[1:]...), nil}}, [][]byte{exchangeIndexKey([16]byte{1}, 1)}); err != nil {
+			if err := write(l.db, []kv{{append(plainTerm(termOperation, "lie"), entryKey(1)[1:]...), nil}, {exchangeIndexKey([16]byte{1}, 1), nil}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			r, err := l.RebuildIndex(t.Context(), k, nil)

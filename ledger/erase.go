@@ -269,7 +269,7 @@ func (l *Ledger) explained(x uuid.UUID, t Tail, own string, i int, why reason, r
 	if err != nil {
 		return nil, err
 	}
-	it.writes = []kv{s.packed(m), s.keyRecord(ck)}
+	it.enclosed = s.enclose(nil, m, ck)
 	return it, nil
 }
 
@@ -312,6 +312,16 @@ func (l *Ledger) endErasure(ctx context.Context, id classMonthID) error {
 	for _, k := range s.Kinds {
 		drop = append(drop, termsKey(x, k))
 	}
+	enclosed := enclosureDrop{db: l.db}
+	err = enclosed.drop(ctx, x, func(table byte, rest []byte) bool {
+		return table == tableReceipt || table == tableTerms && slices.Contains(s.Kinds, exchange.Kind(rest))
+	})
+	for _, i := range s.Messages {
+		err = errors.Join(err, enclosed.drop(ctx, x, ofMessage(i)))
+	}
+	if err != nil {
+		return fmt.Errorf("dropping what was erased: %w", err)
+	}
 	for _, i := range s.Messages {
 		chunks, err := chunksOf(ctx, l.db, x, i)
 		if err != nil {
@@ -326,7 +336,7 @@ func (l *Ledger) endErasure(ctx context.Context, id classMonthID) error {
 	if err != nil {
 		return err
 	}
-	if err := write(l.db, []kv{g}, drop); err != nil {
+	if err := write(l.db, append(enclosed.writes(), g), drop); err != nil {
 		return fmt.Errorf("dropping what was erased: %w", err)
 	}
 	l.self.forget()
@@ -347,12 +357,12 @@ func (l *Ledger) destroyed(ctx context.Context, keys monthKeys) error {
 	return nil
 }
 
-// chunksOf are the keys of a message's chunks.
-func chunksOf(ctx context.Context, db *badger.DB, x uuid.UUID, i int) ([][]byte, error) {
-	var keys [][]byte
+// chunksOf are the keys of a message's chunks that stand by themselves.
+func chunksOf(ctx context.Context, db *badger.DB, x uuid.UUID, i int) (keys [][]byte, err error) {
+	defer recoverStore(&err)
 	for _, s := range []uint32{headStream(i), bodyStream(i)} {
 		prefix := binary.BigEndian.AppendUint32(exchangeTableKey(tableChunk, x), s)
-		if err := keysOf(ctx, db, prefix, func(key []byte) error { keys = append(keys, key); return nil }); err != nil {
+		if err := (badgerView{db}).keys(ctx, prefix, nil, func(key []byte) error { keys = append(keys, key); return nil }); err != nil {
 			return nil, fmt.Errorf("looking for the chunks of message %d: %w", i, err)
 		}
 	}

@@ -64,12 +64,12 @@ func (k *indexKey) term(name, value string) []byte {
 }
 
 // recordTerms are the index prefixes of one record; the sequencer adds the entry's number to each. The
-// business keys, sealed, are added to writes.
-func (l *Ledger) recordTerms(ctx context.Context, x uuid.UUID, r exchange.Record, writes []kv) ([][]byte, []kv, error) {
+// business keys, sealed, are added to what it encloses.
+func (l *Ledger) recordTerms(ctx context.Context, x uuid.UUID, r exchange.Record, enclosed []byte) ([][]byte, []byte, error) {
 	terms := plainTerms(tailOf(r), r.Principal)
 	keys := indexed(r.Keys)
 	if len(keys) == 0 {
-		return terms, writes, nil
+		return terms, enclosed, nil
 	}
 	month := classMonth(r.Captured)
 	index, err := l.ring.indexKey(ctx, r.Class, month)
@@ -84,7 +84,7 @@ func (l *Ledger) recordTerms(ctx context.Context, x uuid.UUID, r exchange.Record
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(terms, keyTerms(index, keys)...), append(writes, sealed), nil
+	return append(terms, keyTerms(index, keys)...), enclose(enclosed, sealed), nil
 }
 
 // tailOf is what the index reads of a record, as its entry will say it.

@@ -23,11 +23,11 @@ const (
 	tableHead       = 'h' //                       -> head record                         derived
 	tableOwn        = 'o' // own chain             -> its last k and hash                 derived
 	tableOwnIndex   = 'l' // own chain 0 k         -> run of entry numbers up to that k   derived
-	tableExchange   = 'x' // exchange n            -> nothing                             derived
+	tableExchange   = 'x' // exchange n            -> enclosures: records of c, k, m, r   evidence
 	tableTerm       = 'i' // term 0 n              -> run of entry numbers from n on      derived
 	tableKeyed      = 'j' // class-month hash n    -> run of entry numbers from n on      derived, dies with its class key
 	tableSpool      = 's' // exchange i            -> nothing: chunks ahead of their entry derived
-	tablePending    = 'y' // n                     -> exchange whose receipt is unsigned  derived
+	tableUnsigned   = 'y' //                       -> n from which receipts may be unsigned derived
 )
 
 func numberKey(table byte, n uint64) []byte {
@@ -38,7 +38,7 @@ func entryKey(n uint64) []byte     { return numberKey(tableEntry, n) }
 func noteKey(size uint64) []byte   { return numberKey(tableNote, size) }
 func cosignKey(size uint64) []byte { return numberKey(tableCosign, size) }
 func stampKey(n uint64) []byte     { return numberKey(tableStamp, n) }
-func pendingKey(n uint64) []byte   { return numberKey(tablePending, n) }
+func unsignedKey() []byte          { return []byte{tableUnsigned} }
 func headKey() []byte              { return []byte{tableHead} }
 
 func exchangeTableKey(table byte, x uuid.UUID) []byte { return append([]byte{table}, x[:]...) }

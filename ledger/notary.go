@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"sigillo/internal/exchange"
 )
 
 // The notary signs what is durable, in goroutines of its own that never hold an append back:
@@ -84,19 +86,77 @@ func (n *notary) load(ctx context.Context) error {
 	if n.cosigner, err = newCosigner(ctx, n, n.l.opts.Witnesses); err != nil {
 		return err
 	}
-	return view.Scan(ctx, []byte{tablePending}, nil, func(key, value []byte) error {
-		x, err := uuid.FromBytes(value)
-		if err != nil {
-			return fmt.Errorf("pending receipt: %w", err)
+	return n.takeUp(ctx, view, m.size)
+}
+
+// takeUp finds the receipts that an earlier process left unsigned.
+func (n *notary) takeUp(ctx context.Context, v View, size uint64) error {
+	from, err := readUnsigned(ctx, v)
+	if err != nil {
+		return err
+	}
+	err = v.Scan(ctx, []byte{tableEntry}, entryKey(from), func(key, entry []byte) error {
+		at := numberOf(key)
+		if at >= size {
+			return errStop
 		}
-		n.add(&pending{exchange: x, n: binary.BigEndian.Uint64(key[1:]), done: make(chan struct{})})
+		x, unsigned, err := unsignedReceipt(ctx, v, entry)
+		if err != nil {
+			return fmt.Errorf("receipt of entry %d: %w", at, err)
+		}
+		if unsigned {
+			n.add(&pending{exchange: x, n: at, done: make(chan struct{})})
+		}
 		return nil
 	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return err
 }
+
+// unsignedReceipt tells whether an entry's receipt waits for its signature.
+func unsignedReceipt(ctx context.Context, v View, entry []byte) (x uuid.UUID, unsigned bool, err error) {
+	if !answers(entryKind(entry)) {
+		return x, false, nil
+	}
+	e, err := DecodeEntry(entry)
+	if err != nil {
+		return x, false, err
+	}
+	if x, err = uuid.Parse(string(e.Exchange)); err != nil {
+		return x, false, err
+	}
+	b, err := v.Get(ctx, receiptKey(x))
+	if errors.Is(err, ErrNotFound) {
+		return x, false, nil // erased; if nothing says so, verify does
+	}
+	return x, err == nil && len(b) > 0 && b[0] == receiptPending, err
+}
+
+// answers tells whether entries of a kind answer a caller: they have a receipt.
+func answers(k exchange.Kind) bool {
+	return k == exchange.KindResponse || k == exchange.KindRefusal || k == exchange.KindFailure
+}
+
+// readUnsigned gives the entry below which every receipt is signed.
+func readUnsigned(ctx context.Context, v View) (uint64, error) {
+	b, err := v.Get(ctx, unsignedKey())
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("reading from where receipts are unsigned: %w", err)
+	case len(b) != 8:
+		return 0, errors.New("the record of unsigned receipts is malformed")
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+func unsignedRecord(n uint64) kv { return kv{unsignedKey(), binary.BigEndian.AppendUint64(nil, n)} }
 
 // add takes a receipt over; its entry is acknowledged and above those of all added before.
 func (n *notary) add(p *pending) {
-	p.sealed = nil // it stands in the store
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.pending[p.exchange] = p

@@ -40,7 +40,10 @@ func FuzzSealedMessage(f *testing.F) {
 	}
 	m := exchange.Message{Points: []exchange.Point{exchange.RequestReceived}, Head: []byte(`{"v":1}`), Body: []byte("<body/>")}
 	ref := s.reference(m, int64(len(m.Body)), sha256.Sum256(m.Body))
-	key, packed := s.keyRecord(ck), s.packed(m)
+	key, packed := s.keyRecord(ck), kv{key: chunkKey(x, headStream(0), packedChunk)}
+	if packed.value, err = enclosedIn(s.enclose(nil, m, ck), packed.key); err != nil {
+		f.Fatal(err)
+	}
 	envelope, err := receiptPlace.seal(testOrigin, x, []byte("a.b.c"), ck)
 	if err != nil {
 		f.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/google/uuid"
 
 	"sigillo/internal/exchange"
@@ -28,13 +29,16 @@ func (l *Ledger) RebuildIndex(ctx context.Context, keys ClassKeys, progress func
 	if err != nil {
 		return r, err
 	}
-	for _, table := range []byte{tableExchange, tableOwnIndex, tableTerm, tableKeyed} {
+	for _, table := range []byte{tableOwnIndex, tableTerm, tableKeyed} {
 		if err := deletePrefix(ctx, l.db, []byte{table}); err != nil {
 			return r, fmt.Errorf("deleting the index: %w", err)
 		}
 	}
 	b := &rebuilder{log: log, keys: keys, opener: newOpener(log.View, keys), index: map[string]*indexKey{}, report: &r,
-		flush: func(kvs []kv) error { return write(l.db, kvs, nil) }}
+		flush: func(kvs []kv) error { return write(l.db, kvs, nil) }, stands: badgerView{l.db}.stands}
+	if err := b.strangers(ctx, l.db); err != nil {
+		return r, err
+	}
 	// Entries that this process appends itself, a time stamp say, bring their own index.
 	for n := uint64(0); n < log.Head.Size; {
 		err := log.Scan(ctx, []byte{tableEntry}, entryKey(n), func(key, value []byte) error {
@@ -68,6 +72,7 @@ type rebuilder struct {
 	opener *opener
 	index  map[string]*indexKey // by class key name
 	flush  func([]kv) error
+	stands func(key []byte) (bool, error) // whether there is a record under a key as it is
 	out    []kv
 	runs   indexWrites
 	report *RebuildReport
@@ -84,7 +89,11 @@ func (b *rebuilder) entry(ctx context.Context, n uint64, value []byte) error {
 		if err != nil {
 			return err
 		}
-		b.out = append(b.out, kv{exchangeIndexKey(x, n), nil})
+		if there, err := b.stands(exchangeIndexKey(x, n)); err != nil {
+			return err
+		} else if !there {
+			b.out = append(b.out, kv{exchangeIndexKey(x, n), nil})
+		}
 		terms, err := b.terms(ctx, x, e)
 		if err != nil {
 			return err
@@ -95,6 +104,35 @@ func (b *rebuilder) entry(ctx context.Context, n uint64, value []byte) error {
 		return nil
 	}
 	return b.end()
+}
+
+// strangers deletes from the index of exchanges what names an entry of another one and encloses nothing.
+func (b *rebuilder) strangers(ctx context.Context, db *badger.DB) error {
+	var drop [][]byte
+	err := badgerView{db}.records(ctx, []byte{tableExchange}, nil, func(item *badger.Item) error {
+		key := item.KeyCopy(nil)
+		if len(key) == 25 {
+			if item.ValueSize() > 0 || exchangeEntry(key) >= b.log.Head.Size {
+				return nil
+			}
+			if e, err := readEntry(ctx, b.log, exchangeEntry(key)); err == nil && string(e.Exchange) == uuid.UUID(key[1:17]).String() {
+				return nil
+			}
+		}
+		drop = append(drop, key)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the index of exchanges: %w", err)
+	}
+	for len(drop) > 0 {
+		n := min(len(drop), 2*rewrapBatch)
+		if err := write(db, nil, drop[:n]); err != nil {
+			return fmt.Errorf("deleting from the index of exchanges: %w", err)
+		}
+		drop = drop[n:]
+	}
+	return nil
 }
 
 func (b *rebuilder) end() error {

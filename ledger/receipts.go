@@ -60,12 +60,10 @@ type receiptPayload struct {
 	Tree      receiptTree   `json:"tree"`
 }
 
-// pending is a receipt on its way. The sequencer stores its sealed basis with the entry, so that a
-// crash leaves a receipt that can still be signed.
+// pending is a receipt on its way. Its sealed basis is enclosed with the entry, so that a crash leaves a receipt that can still be signed.
 type pending struct {
 	exchange uuid.UUID
 	basis    receiptBasis
-	sealed   []byte
 	key      *classKey
 
 	n     uint64 // set by place, before anybody else sees it
@@ -75,16 +73,17 @@ type pending struct {
 	compact string
 }
 
-func newPending(origin string, x uuid.UUID, b receiptBasis, ck *classKey) (*pending, error) {
+// newPending gives a receipt, and what is stored of it until it is signed.
+func newPending(origin string, x uuid.UUID, b receiptBasis, ck *classKey) (p *pending, sealed []byte, err error) {
 	plain, err := json.Marshal(b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	env, err := sealEnvelope(origin, x, plain, ck)
 	if err != nil {
-		return nil, fmt.Errorf("sealing a receipt: %w", err)
+		return nil, nil, fmt.Errorf("sealing a receipt: %w", err)
 	}
-	return &pending{exchange: x, basis: b, sealed: append([]byte{receiptPending}, env...), key: ck, done: make(chan struct{})}, nil
+	return &pending{exchange: x, basis: b, key: ck, done: make(chan struct{})}, append([]byte{receiptPending}, env...), nil
 }
 
 func (p *pending) place(r exchange.Recorded) { p.n, p.entry = r.N, r.Entry }

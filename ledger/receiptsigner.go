@@ -77,11 +77,7 @@ func (n *notary) signReceipts(ctx context.Context) (signed bool, bad, err error)
 	poke(n.pokeTree) // the next tree may be signed while this batch is
 	done, failed, writes, bad, err := n.signBatch(ctx, tree, batch)
 	if err == nil && len(done) > 0 {
-		deletes := make([][]byte, len(done))
-		for i, p := range done {
-			deletes[i] = pendingKey(p.n)
-		}
-		if werr := n.l.store(ctx, writes, deletes); werr != nil {
+		if werr := n.l.store(ctx, append(writes, unsignedRecord(n.unsignedAfter(done, failed))), nil); werr != nil {
 			err = fmt.Errorf("storing receipts: %w", werr)
 		}
 	}
@@ -99,6 +95,22 @@ func (n *notary) signReceipts(ctx context.Context) (signed bool, bad, err error)
 	}
 	poke(n.pokeTree)
 	return true, bad, nil
+}
+
+// unsignedAfter is the entry below which every receipt is signed when those done are: entries durable but
+// not yet with the notary lie above all that are.
+func (n *notary) unsignedAfter(done, failed []*pending) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	mark := done[len(done)-1].n + 1
+	left := n.queue.covered(^uint64(0), len(done)+len(failed)+1)
+	if len(left) > len(done)+len(failed) {
+		mark = left[len(left)-1].n
+	}
+	for _, p := range append(failed, n.aside...) {
+		mark = min(mark, p.n)
+	}
+	return mark
 }
 
 // signBatch gives those of a batch that were signed with what is to be stored, and those that failed by

@@ -50,15 +50,17 @@ func (l *Ledger) Record(ctx context.Context, r exchange.Record) (exchange.Record
 	if it.tail, err = encodeFor(own, &tail); err != nil {
 		return exchange.Recorded{}, err
 	}
-	if it.terms, it.writes, err = l.recordTerms(ctx, x, r, it.writes); err != nil {
+	if it.terms, it.enclosed, err = l.recordTerms(ctx, x, r, it.enclosed); err != nil {
 		return exchange.Recorded{}, err
 	}
 	switch r.Kind {
 	case exchange.KindResponse, exchange.KindRefusal, exchange.KindFailure:
 		it.closes = r.Kind != exchange.KindRefusal
-		if it.receipt, err = l.pendingReceipt(ctx, x, r); err != nil {
+		var basis []byte
+		if it.receipt, basis, err = l.pendingReceipt(ctx, x, r); err != nil {
 			return exchange.Recorded{}, err
 		}
+		it.enclosed = enclose(it.enclosed, kv{receiptKey(x), basis})
 	}
 	return l.append(ctx, it)
 }
@@ -104,7 +106,7 @@ func (l *Ledger) sealMessage(ctx context.Context, it *item, i int, m exchange.Me
 		if err != nil {
 			return MessageRef{}, err
 		}
-		it.writes = append(it.writes, s.packed(m), s.keyRecord(ck))
+		it.enclosed = s.enclose(it.enclosed, m, ck)
 		return s.reference(m, int64(len(m.Body)), sha256.Sum256(m.Body)), nil
 	case m.Spool == nil:
 		var err error
@@ -123,7 +125,7 @@ func (l *Ledger) sealMessage(ctx context.Context, it *item, i int, m exchange.Me
 	}
 	s := spool.s
 	head := kv{chunkKey(s.x, headStream(i), 0), s.chunk(nil, headStream(i), 0, true, m.Head)}
-	it.writes = append(it.writes, head, s.keyRecord(ck)) // with the entry: what is ahead of it is the body alone
+	it.enclosed = enclose(enclose(it.enclosed, s.keyRecord(ck)), head) // what is ahead of the entry is the body alone
 	it.deletes = append(it.deletes, spoolKey(s.x, i))
 	return s.reference(m, spool.Size(), spool.Digest()), nil
 }
@@ -223,7 +225,7 @@ func (l *Ledger) checkIdentity(ctx context.Context, v View) error {
 
 // pendingReceipt prepares the receipt that a closing record causes. Its payload lacks only what the
 // log's order decides: entry number and hash of this record, and the tree.
-func (l *Ledger) pendingReceipt(ctx context.Context, x uuid.UUID, r exchange.Record) (*pending, error) {
+func (l *Ledger) pendingReceipt(ctx context.Context, x uuid.UUID, r exchange.Record) (p *pending, sealed []byte, err error) {
 	b := receiptBasis{Exchange: r.Exchange, Principal: r.Principal, Issued: r.Captured.Unix(), Origin: "gateway"}
 	if r.Request != nil {
 		b.Request = &receiptPart{N: r.Request.N, Entry: r.Request.Entry, Body: r.Request.Body}
@@ -244,7 +246,7 @@ func (l *Ledger) pendingReceipt(ctx context.Context, x uuid.UUID, r exchange.Rec
 	}
 	ck, err := l.ring.key(ctx, r.Class, classMonth(r.Captured), forReceipts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return newPending(l.opts.Origin, x, b, ck)
 }

@@ -202,10 +202,11 @@ func (c *rewrapCheck) dataKey(ctx context.Context, v View, r kv) error {
 }
 
 // deletePrefix deletes every key that begins with prefix, in transactions of their own.
-func deletePrefix(ctx context.Context, db *badger.DB, prefix []byte) error {
+func deletePrefix(ctx context.Context, db *badger.DB, prefix []byte) (err error) {
+	defer recoverStore(&err)
 	for {
 		var keys [][]byte
-		err := keysOf(ctx, db, prefix, func(key []byte) error {
+		err := badgerView{db}.keys(ctx, prefix, nil, func(key []byte) error {
 			if keys = append(keys, key); len(keys) == 4*rewrapBatch {
 				return errStop
 			}
@@ -223,24 +224,4 @@ func deletePrefix(ctx context.Context, db *badger.DB, prefix []byte) error {
 			return nil
 		}
 	}
-}
-
-// keysOf calls fn for every key that begins with prefix, without reading a value.
-func keysOf(ctx context.Context, db *badger.DB, prefix []byte, fn func(key []byte) error) (err error) {
-	defer recoverStore(&err)
-	return db.View(func(txn *badger.Txn) error {
-		o := badger.DefaultIteratorOptions
-		o.Prefix, o.PrefetchValues = prefix, false
-		it := txn.NewIterator(o)
-		defer it.Close()
-		for it.Seek(prefix); it.Valid(); it.Next() {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := fn(it.Item().KeyCopy(nil)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

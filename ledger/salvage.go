@@ -124,7 +124,8 @@ type assembly struct {
 	judge *judge
 	key   ed25519.PublicKey
 
-	runs indexWrites // of the index that is made anew
+	runs     indexWrites // of the index that is made anew
+	unsigned uint64      // the first entry whose receipt waits for its signature
 
 	acked headMark // up to here nothing may be missing
 	known bool     // by a HEAD file

@@ -104,7 +104,7 @@ func (a *assembly) derive(ctx context.Context) error {
 			return len(key) < 9 || binary.BigEndian.Uint64(key[len(key)-8:]) >= limit
 		}
 	}
-	err := errors.Join(drop(tablePending, all), drop(tableOwn, all), drop(tableOwnIndex, all), drop(tableTile, all),
+	err := errors.Join(drop(tableOwn, all), drop(tableOwnIndex, all), drop(tableTile, all),
 		drop(tableEntry, above(size)), drop(tableExchange, above(size)), drop(tableTerm, derivable), drop(tableKeyed, above(size)),
 		drop(tableNote, above(size+1)), drop(tableStamp, above(size+1)))
 	if err == nil {
@@ -115,6 +115,7 @@ func (a *assembly) derive(ctx context.Context) error {
 	}
 	batch = a.db.NewWriteBatchAt(a.got.top + 2)
 	set := func(key, value []byte) error { return batch.Set(key, value) }
+	a.unsigned = size
 	j := newJudge(badgerView{a.db}, a.key)
 	j.derived = func(e judged) error { return a.index(ctx, j.view, e, set) }
 	if err := j.entries(ctx, size); err != nil {
@@ -131,6 +132,10 @@ func (a *assembly) derive(ctx context.Context) error {
 	for p, s := range j.own {
 		b, jerr := json.Marshal(s)
 		err = errors.Join(err, jerr, set(ownKey(p), b))
+	}
+	if mark, rerr := readUnsigned(ctx, j.view); rerr != nil || mark > a.unsigned {
+		put := unsignedRecord(a.unsigned)
+		err = errors.Join(err, set(put.key, put.value))
 	}
 	b, jerr := json.Marshal(Head{Size: size, Last: j.last, Time: j.time, Root: j.tree.root(), Edge: j.tree.hashes, Start: size, Open: oldest})
 	return errors.Join(err, jerr, set(headKey(), b), batch.Flush())
@@ -149,21 +154,25 @@ func (a *assembly) index(ctx context.Context, v View, e judged, set func(key, va
 	if perr != nil {
 		return err
 	}
-	put(exchangeIndexKey(x, e.n), nil)
+	switch there, serr := (badgerView{a.db}).stands(exchangeIndexKey(x, e.n)); {
+	case serr != nil:
+		return serr
+	case !there: // what it enclosed was named as lost
+		put(exchangeIndexKey(x, e.n), nil)
+	}
 	switch principal, _, _ := cutOwn(e.entry.Own.P); e.entry.Kind {
 	case exchange.KindRequest, exchange.KindResponse, exchange.KindRefusal, exchange.KindFailure, exchange.KindUndelivered:
 		a.runs.terms(plainTerms(e.entry.Tail, principal), e.n)
 	case KindDisposal:
 		a.runs.terms([][]byte{plainTerm(termDisposal, classMonthID{e.entry.Disposal.Class, e.entry.Disposal.Month}.String())}, e.n)
 	}
-	switch e.entry.Kind {
-	case exchange.KindResponse, exchange.KindRefusal, exchange.KindFailure:
+	if answers(e.entry.Kind) && e.n < a.unsigned {
 		b, gerr := v.Get(ctx, receiptKey(x))
 		if gerr != nil && !errors.Is(gerr, ErrNotFound) {
 			return gerr
 		}
 		if len(b) > 0 && b[0] == receiptPending {
-			put(pendingKey(e.n), x[:])
+			a.unsigned = e.n
 		}
 	}
 	return err

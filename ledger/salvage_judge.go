@@ -248,7 +248,8 @@ func (j *judge) needs(ctx context.Context, n uint64, e *Entry) error {
 	return nil
 }
 
-// lostContent names what is missing of a message: its one record, or its chunks.
+// lostContent names what is missing of a message: its one record, or its chunks. Of a message that is gone
+// altogether nobody knows which of the two it had.
 func lostContent(x uuid.UUID, m MessageRef, has func(key []byte) ([]byte, error)) (lost []string, err error) {
 	packed, err := has(chunkKey(x, headStream(m.I), packedChunk))
 	if err != nil {
@@ -270,6 +271,9 @@ func lostContent(x uuid.UUID, m MessageRef, has func(key []byte) ([]byte, error)
 		}
 	}
 	head, err := has(chunkKey(x, headStream(m.I), 0))
+	if err == nil && head == nil && len(lost) == 1 && m.Size <= inlineContent {
+		return []string{fmt.Sprintf("message %d", m.I)}, nil
+	}
 	if err == nil && head == nil {
 		lost = append(lost, fmt.Sprintf("the head of message %d", m.I))
 	}

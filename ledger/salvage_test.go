@@ -108,7 +108,7 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 		losses    int
 	}{
 		{"a run of entries in the value log", ".vlog", entryRecord(20, 300), 1, 0},
-		{"a message key in the write-ahead file", ".mem", func(r storefile.Record) bool { return r.Key[0] == tableMessageKey && len(r.Value) == messageKeySize }, 0, 1},
+		{"the enclosures of a request in the value log", ".vlog", enclosesOnly(tableMessageKey, tableChunk), 0, 2},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			dir := copyDir(t, from)
@@ -116,7 +116,7 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 			must(t, err)
 			path := storeFile(t, dir, c.ext, true)
 			wanted := c.wanted
-			if c.missing == 0 { // of an entry that was acknowledged: the key's transaction has acknowledged entries behind it
+			if c.missing == 0 { // of an entry that was acknowledged: its transaction has acknowledged entries behind it
 				wanted = firstOf(c.wanted, 200)
 			}
 			first, last := runAt(t, path, wanted)
@@ -142,6 +142,18 @@ func TestSalvageNamesWhatIsLost(t *testing.T) {
 			r, _ = salvage(t, dir, filepath.Join(from, storeDirName))
 			wantServing(t, r, k, nil)
 		})
+	}
+}
+
+// enclosesOnly wants records of enclosures of these tables and no others.
+func enclosesOnly(tables ...byte) func(storefile.Record) bool {
+	return func(r storefile.Record) bool {
+		if len(r.Key) != 25 || r.Key[0] != tableExchange {
+			return false
+		}
+		var has []byte
+		err := enclosures(r.Value, func(table byte, _, _ []byte) error { has = append(has, table); return nil })
+		return err == nil && bytes.Equal(has, tables)
 	}
 }
 

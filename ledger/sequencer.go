@@ -78,7 +78,8 @@ type item struct {
 	kind     exchange.Kind
 	exchange uuid.UUID // zero: of no exchange
 	tail     []byte
-	writes   []kv     // sealed content and keys that the entry makes count
+	enclosed []byte   // what the entry brings with it
+	writes   []kv     // records that come with it and stand by themselves
 	deletes  [][]byte // records that the entry ends
 	terms    [][]byte // index terms
 	opens    bool     // a request: open until its exchange is closed
@@ -105,7 +106,7 @@ type appended struct {
 }
 
 func (it *item) bytes() int {
-	n := len(it.tail)
+	n := len(it.tail) + len(it.enclosed)
 	for _, w := range it.writes {
 		n += len(w.key) + len(w.value)
 	}

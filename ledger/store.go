@@ -52,7 +52,8 @@ func (l storeLogger) Warningf(f string, a ...any) {
 func (l storeLogger) Infof(f string, a ...any)  { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
 func (l storeLogger) Debugf(f string, a ...any) { l.log.Debug("store: " + fmt.Sprintf(f, a...)) }
 
-// badgerView is Badger as a View: entries one by one, although they are stored in runs.
+// badgerView is Badger as a View: entries one by one, although they are stored in runs, and what they
+// enclose as records of its own.
 type badgerView struct{ db *badger.DB }
 
 func (v badgerView) Get(ctx context.Context, key []byte) (value []byte, err error) {
@@ -62,6 +63,10 @@ func (v badgerView) Get(ctx context.Context, key []byte) (value []byte, err erro
 	}
 	err = v.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) && len(key) >= 17 && isEnclosed(key[0]) {
+			value, err = v.enclosed(txn, key)
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -76,8 +81,14 @@ func (v badgerView) Get(ctx context.Context, key []byte) (value []byte, err erro
 
 func (v badgerView) Scan(ctx context.Context, prefix, from []byte, fn func(key, value []byte) error) (err error) {
 	defer recoverStore(&err)
-	if len(prefix) > 0 && prefix[0] == tableEntry {
+	switch {
+	case len(prefix) == 0:
+	case prefix[0] == tableEntry:
 		return v.entries(ctx, prefix, from, fn)
+	case isEnclosed(prefix[0]):
+		return v.sealed(ctx, prefix, from, fn)
+	case prefix[0] == tableExchange:
+		return v.keys(ctx, prefix, from, func(key []byte) error { return fn(key, nil) })
 	}
 	return v.records(ctx, prefix, from, func(item *badger.Item) error {
 		key := item.KeyCopy(nil)
@@ -111,6 +122,42 @@ func (v badgerView) records(ctx context.Context, prefix, from []byte, fn func(*b
 		}
 		return nil
 	})
+}
+
+// keys calls fn for every key as it is stored, without reading a value.
+func (v badgerView) keys(ctx context.Context, prefix, from []byte, fn func(key []byte) error) error {
+	return v.db.View(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.Prefix, o.PrefetchValues = prefix, false
+		it := txn.NewIterator(o)
+		defer it.Close()
+		start := prefix
+		if from != nil {
+			start = from
+		}
+		for it.Seek(start); it.Valid(); it.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := fn(it.Item().KeyCopy(nil)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stands tells whether there is a record under key as it is.
+func (v badgerView) stands(key []byte) (there bool, err error) {
+	defer recoverStore(&err)
+	err = v.db.View(func(txn *badger.Txn) error {
+		_, err := txn.Get(key)
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (v badgerView) commit(writes []kv, deletes [][]byte) error { return write(v.db, writes, deletes) }

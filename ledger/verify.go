@@ -76,6 +76,12 @@ func Verify(ctx context.Context, l *Log, o VerifyOptions) (*exchange.Verdict, er
 	if err := v.earlier(); err != nil {
 		return nil, err
 	}
+	var err error
+	if !l.Partial() {
+		if v.unsigned, err = readUnsigned(ctx, l); err != nil {
+			v.addf("store", exchange.Broken, "%v", err)
+		}
+	}
 	from, err := v.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -92,12 +98,13 @@ func Verify(ctx context.Context, l *Log, o VerifyOptions) (*exchange.Verdict, er
 // verifier is the state after the stretches joined so far. The workers read log, opts, key, before and
 // opener, which do not change; everything else belongs to the joiner.
 type verifier struct {
-	log    *Log
-	opts   VerifyOptions
-	width  uint64
-	opener *opener
-	key    ed25519.PublicKey
-	before *Checkpoint // VerifyOptions.Checkpoint or Since, opened
+	log      *Log
+	opts     VerifyOptions
+	width    uint64
+	opener   *opener
+	key      ed25519.PublicKey
+	before   *Checkpoint // VerifyOptions.Checkpoint or Since, opened
+	unsigned uint64      // below it every receipt is signed, the store says
 
 	out    *findings
 	at     uint64   // entries joined

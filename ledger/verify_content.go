@@ -74,6 +74,9 @@ func (w *worker) receipt(ctx context.Context, s *stretch, d deepCheck) error {
 		s.counts["receipts_erased"]++
 		return nil
 	case errors.Is(err, ErrPending):
+		if d.n < v.unsigned {
+			s.entryf("receipt", d.n, "its receipt is not signed, and nobody will sign it: receipts are looked for from entry %d on", v.unsigned)
+		}
 		s.counts["receipts_pending"]++
 		return nil
 	case errors.Is(err, ErrNoKey):

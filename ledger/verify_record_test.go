@@ -101,8 +101,8 @@ func TestDerivedTablesAreCompared(t *testing.T) {
 		"end of an own chain's index": {last: nil},
 		"checkpoint above the head":   {string(noteKey(901)): note},
 		"entry above the head":        {string(entryKey(900)): store[string(entryKey(5))]},
-		"receipt that is not there":   {string(pendingKey(7)): make([]byte, 16)},
-		"malformed table of receipts": {string(pendingKey(7)): nil, string([]byte{tablePending, 1}): []byte("x")},
+		"mark behind the log's end":   {string(unsignedKey()): {0, 0, 0, 0, 0, 1, 0, 0}},
+		"malformed mark of receipts":  {string(unsignedKey()): []byte("x")},
 		"nothing":                     nil,
 	} {
 		l.View = tamperedView{clean, changed}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"sigillo/internal/exchange"
 )
 
@@ -17,7 +15,7 @@ func (v *verifier) tables(ctx context.Context) error {
 	if v.log.Partial() {
 		return v.newestNote(ctx)
 	}
-	for _, check := range []func(context.Context) error{v.beyond, v.newestNote, v.chainEnds, v.oldestOpen, v.pendingTable, v.unfinished} {
+	for _, check := range []func(context.Context) error{v.beyond, v.newestNote, v.chainEnds, v.oldestOpen, v.unsignedMark, v.unfinished} {
 		if err := check(ctx); err != nil {
 			if unreachable(ctx, err) {
 				return err
@@ -136,40 +134,18 @@ func (v *verifier) unfinished(ctx context.Context) error {
 	return err
 }
 
-// pendingTable checks that every receipt which waits for its signature is there to be signed.
-func (v *verifier) pendingTable(ctx context.Context) error {
-	for from, more := uint64(0), true; more; {
-		var ns []uint64
-		var xs []uuid.UUID
-		err := v.log.Scan(ctx, []byte{tablePending}, pendingKey(from), func(key, value []byte) error {
-			x, err := uuid.FromBytes(value)
-			if err != nil || len(key) != 9 {
-				return fmt.Errorf("key %x is malformed", key)
-			}
-			if ns, xs = append(ns, numberOf(key)), append(xs, x); len(ns) == 512 {
-				return errStop
-			}
-			return nil
-		})
-		if more = errors.Is(err, errStop); err != nil && !more {
-			return fmt.Errorf("reading the table of pending receipts: %w", err)
+// unsignedMark checks that the next start would find every receipt that waits for its signature: those
+// below the mark are not looked for. Which these are is seen where receipts are read.
+func (v *verifier) unsignedMark(ctx context.Context) error {
+	mark, err := readUnsigned(ctx, v.log)
+	if err != nil {
+		return err
+	}
+	if mark > v.log.Head.Size {
+		if ok, err := v.still(ctx); err != nil || !ok {
+			return err
 		}
-		for i, n := range ns {
-			_, err := v.log.Get(ctx, receiptKey(xs[i]))
-			switch {
-			case errors.Is(err, ErrNotFound):
-				v.entryf("receipt", n, "waits for the signature of a receipt that is not there")
-			case err != nil:
-				return err
-			case n >= v.log.Head.Size:
-				if ok, err := v.still(ctx); err != nil {
-					return err
-				} else if ok {
-					v.entryf("receipt", n, "a receipt waits for an entry above the head of the log")
-				}
-			}
-			from = n + 1
-		}
+		v.addf("receipt", exchange.Broken, "receipts are looked for from entry %d on, and the log has %d entries", mark, v.log.Head.Size)
 	}
 	return nil
 }
