@@ -147,15 +147,15 @@ func TestLimitSealsContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sealed, rec []byte
-	for b := s.records; len(b) > 0; {
-		key, value := int(binary.BigEndian.Uint16(b)), int(binary.BigEndian.Uint32(b[2:]))
-		switch v := b[6+key : 6+key+value]; b[6] {
+	for b := s.records[6+25:][:binary.BigEndian.Uint32(s.records[2:])]; len(b) > 0; { // what the entry encloses
+		rest, value := int(b[1]), int(binary.BigEndian.Uint32(b[2:]))
+		switch v := b[6+rest : 6+rest+value]; b[0] {
 		case 'c':
 			sealed = v[4+binary.BigEndian.Uint32(v):] // behind the head
 		case 'k':
 			rec = v
 		}
-		b = b[6+key+value:]
+		b = b[6+rest+value:]
 	}
 	x := [16]byte(s.records[7:23])
 	keys, err := k.content.Open(nil, rec[17:29], rec[29:109], s.wrapAAD(x, 0))
@@ -217,7 +217,7 @@ func TestLimitWritesAsManyBytesAsTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What a batch writes once is left out: here a batch is one message.
-	perMessage := func(key byte) bool { return !strings.ContainsRune("howpli", rune(key)) }
+	perMessage := func(key byte) bool { return !strings.ContainsRune("howpliy", rune(key)) }
 	limit := 0
 	for _, r := range readLimit(t, dir) {
 		if perMessage(r.key[0]) {

@@ -72,6 +72,8 @@ func (s *sealer) seal(r *exchange.Record) error {
 		return fmt.Errorf("exchange id: %w", err)
 	}
 	s.records, s.numbers = s.records[:0], s.numbers[:0]
+	s.records = append(append(frame(s.records, 25, 0), 'x'), x[:]...)
+	s.number()
 	var commitments [2][32]byte
 	var body [32]byte
 	for i, m := range r.Messages {
@@ -80,13 +82,22 @@ func (s *sealer) seal(r *exchange.Record) error {
 		}
 	}
 	s.tail = appendTail(s.tail[:0], s.node, r, commitments[:])
-	if err := s.index(x, r); err != nil {
+	if err := s.terms(x, r); err != nil {
 		return err
 	}
-	if r.Kind == exchange.KindRequest {
-		return nil
+	if r.Kind != exchange.KindRequest {
+		if err := s.receipt(x, r, body); err != nil {
+			return err
+		}
 	}
-	return s.receipt(x, r, body)
+	binary.BigEndian.PutUint32(s.records[2:], uint32(len(s.records)-6-25)) // what is enclosed with the entry
+	s.index(r)
+	return nil
+}
+
+// enclose writes what stands before an enclosure: its table, and the lengths of its key's rest and value.
+func (s *sealer) enclose(table byte, rest, value int) {
+	s.records = binary.BigEndian.AppendUint32(append(s.records, table, byte(rest)), uint32(value))
 }
 
 // number leaves room for the entry's number.
@@ -104,8 +115,7 @@ func (s *sealer) message(x uuid.UUID, i int, m exchange.Message) (commitment, bo
 	if err != nil {
 		return
 	}
-	s.records = frame(s.records, 25, 4+len(m.Head)+16+len(m.Body)+16)
-	s.records = append(append(s.records, 'c'), x[:]...)
+	s.enclose('c', 8, 4+len(m.Head)+16+len(m.Body)+16)
 	s.records = binary.BigEndian.AppendUint32(s.records, uint32(2*i))
 	s.records = binary.BigEndian.AppendUint32(s.records, ^uint32(0))
 	s.records = binary.BigEndian.AppendUint32(s.records, uint32(len(m.Head)+16))
@@ -116,8 +126,7 @@ func (s *sealer) message(x uuid.UUID, i int, m exchange.Message) (commitment, bo
 		nonce[11] = byte(stream&1)<<1 | 1
 		s.records = aead.Seal(s.records, nonce[:], plain, s.chunkAAD(x, uint32(stream)))
 	}
-	s.records = frame(s.records, 21, 116)
-	s.records = append(append(s.records, 'k'), x[:]...)
+	s.enclose('k', 4, 116)
 	s.records = binary.BigEndian.AppendUint32(s.records, uint32(i))
 	s.records = append(append(s.records, 1), s.keys.id[:]...)
 	s.records = append(s.records, random[64:76]...)
@@ -144,18 +153,25 @@ func (s *sealer) wrapAAD(x uuid.UUID, i uint32) []byte {
 	return s.aad
 }
 
-// index writes what finds the record again: its exchange, its business keys hashed and, sealed, in clear.
-// Terms that the messages of a batch share cost the ledger a byte or two each: here they are hashed only.
-func (s *sealer) index(x uuid.UUID, r *exchange.Record) error {
-	s.records = frame(s.records, 25, 0)
-	s.records = append(append(s.records, 'x'), x[:]...)
-	s.number()
+// terms writes the business keys, sealed.
+func (s *sealer) terms(x uuid.UUID, r *exchange.Record) error {
 	list := append(s.list[:0], '[')
 	for i, k := range r.Keys {
 		if i > 0 {
 			list = append(list, ',')
 		}
 		list = append(append(append(append(append(list, `["`...), k.Name...), `","`...), k.Value...), `"]`...)
+	}
+	s.list = append(list, ']')
+	s.enclose('m', len(r.Kind), 1+16+12+48+12+len(s.list)+16)
+	s.records = append(s.records, r.Kind...)
+	return s.envelope(x, s.keys.content, ^uint32(1), s.list)
+}
+
+// index writes the business keys, hashed. Those that the messages of a batch share cost the ledger a byte or
+// two each: here they are hashed only.
+func (s *sealer) index(r *exchange.Record) {
+	for _, k := range r.Keys {
 		if k.Name == "idStation" {
 			continue
 		}
@@ -170,10 +186,6 @@ func (s *sealer) index(x uuid.UUID, r *exchange.Record) error {
 			s.number()
 		}
 	}
-	s.list = append(list, ']')
-	s.records = frame(s.records, 17+len(r.Kind), 1+16+12+48+12+len(s.list)+16)
-	s.records = append(append(append(s.records, 'm'), x[:]...), r.Kind...)
-	return s.envelope(x, s.keys.content, ^uint32(1), s.list)
 }
 
 // envelope seals plain under a key of its own, and that under a class key.
@@ -194,7 +206,7 @@ func (s *sealer) envelope(x uuid.UUID, class cipher.AEAD, stream uint32, plain [
 	return nil
 }
 
-// receipt writes the sealed basis of a receipt and the mark that it is unsigned.
+// receipt writes the sealed basis of a receipt.
 func (s *sealer) receipt(x uuid.UUID, r *exchange.Record, body [32]byte) error {
 	basis := append(s.small[:0], `{"exchange":"`...)
 	basis = append(basis, r.Exchange...)
@@ -208,15 +220,7 @@ func (s *sealer) receipt(x uuid.UUID, r *exchange.Record, body [32]byte) error {
 	basis = fmt.Appendf(basis, `","status":%d,"origin":"upstream"}`, r.Messages[0].Status)
 	s.small = basis
 
-	s.records = frame(s.records, 17, 1+1+16+12+48+12+len(basis)+16)
-	s.records = append(append(append(s.records, 'r'), x[:]...), 0)
-	if err := s.envelope(x, s.keys.receipt, ^uint32(0), basis); err != nil {
-		return err
-	}
-
-	s.records = frame(s.records, 9, 16)
-	s.records = append(s.records, 'y')
-	s.number()
-	s.records = append(s.records, x[:]...)
-	return nil
+	s.enclose('r', 0, 1+1+16+12+48+12+len(basis)+16)
+	s.records = append(s.records, 0)
+	return s.envelope(x, s.keys.receipt, ^uint32(0), basis)
 }
