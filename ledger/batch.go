@@ -90,23 +90,35 @@ func (o *openExchanges) list() []openExchange {
 // loadOpen reads the entries from the oldest open request on.
 func loadOpen(ctx context.Context, v View, h Head) (openExchanges, error) {
 	o := openExchanges{at: map[uuid.UUID]uint64{}}
-	for n := h.Open; n < h.Size; n++ {
-		e, err := readEntry(ctx, v, n)
-		if err != nil {
-			return o, err
+	n := h.Open
+	err := v.Scan(ctx, []byte{tableEntry}, entryKey(n), func(key, b []byte) error {
+		if n == h.Size || numberOf(key) != n {
+			return errStop
 		}
+		e, err := DecodeEntry(b)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", n, err)
+		}
+		n++
 		x, err := uuid.Parse(string(e.Exchange))
 		if err != nil {
-			continue // of no exchange
+			return nil // of no exchange
 		}
 		switch e.Kind {
 		case exchange.KindRequest:
-			o.note(x, n)
+			o.note(x, e.N)
 		case exchange.KindResponse, exchange.KindFailure, KindRecovery:
 			o.close(x)
 		}
+		return nil
+	})
+	if (err == nil || errors.Is(err, errStop)) && n < h.Size {
+		err = fmt.Errorf("reading entry %d: %w", n, ErrNotFound)
 	}
-	return o, nil
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return o, err
 }
 
 // batch is what one transaction commits.

@@ -200,22 +200,37 @@ func checkTail(ctx context.Context, v View, h Head, each func(n uint64, hash Has
 		first = h.Size - tailCheck
 	}
 	var prev Hash
-	for n := first; n < h.Size; n++ {
-		b, err := v.Get(ctx, entryKey(n))
-		if err != nil {
-			return behind(h.Size, fmt.Sprintf("entry %d cannot be read: %v", n, err))
+	var told error // by each or behind
+	n := first
+	err := v.Scan(ctx, []byte{tableEntry}, entryKey(first), func(key, b []byte) error {
+		if n == h.Size {
+			return errStop
+		}
+		if numberOf(key) != n {
+			return ErrNotFound
 		}
 		e, err := DecodeEntry(b)
 		if err != nil {
-			return behind(h.Size, fmt.Sprintf("entry %d: %v", n, err))
+			told = behind(h.Size, fmt.Sprintf("entry %d: %v", n, err))
+			return told
 		}
 		if e.N != n || n > first && e.Prev != prev {
-			return behind(h.Size, fmt.Sprintf("the chain is broken at entry %d", n))
+			told = behind(h.Size, fmt.Sprintf("the chain is broken at entry %d", n))
+			return told
 		}
 		prev = EntryHash(b)
-		if err := each(n, prev); err != nil {
-			return err
+		told = each(n, prev)
+		n++
+		return told
+	})
+	if told != nil {
+		return told
+	}
+	if n < h.Size {
+		if err == nil || errors.Is(err, errStop) {
+			err = ErrNotFound
 		}
+		return behind(h.Size, fmt.Sprintf("entry %d cannot be read: %v", n, err))
 	}
 	if h.Size > 0 && prev != h.Last {
 		return behind(h.Size, "the newest entry is not the one that the head names")

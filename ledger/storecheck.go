@@ -20,7 +20,7 @@ import (
 // not name, cuts damaged logs off, and ends the process over a damaged table index.
 // A start reads list, MANIFEST, table indexes, the logs of an unclean stop and the newest quickBlocks
 // bytes of tables; verify reads every block.
-const quickBlocks = 256 << 20
+const quickBlocks = 64 << 20
 
 // Damage is what is wrong with one file of a ledger.
 type Damage struct {
@@ -240,14 +240,13 @@ func checkTable(path string, size, budget int64) (left, at int64, err error) {
 	if err != nil {
 		return budget, -1, err
 	}
-	buf := make([]byte, 0, 8<<10)
+	blocks := readAhead{f: f}
 	bad, first := 0, error(nil)
 	for _, b := range index {
 		if budget >= 0 && budget < b.Len {
 			break
 		}
-		buf = slices.Grow(buf[:0], int(b.Len))[:b.Len]
-		_, err := f.ReadAt(buf, b.Offset)
+		buf, err := blocks.read(b)
 		if err == nil {
 			err = storefile.ScanBlock(buf, nil)
 		}
@@ -264,6 +263,24 @@ func checkTable(path string, size, budget int64) (left, at int64, err error) {
 		return budget, at, fmt.Errorf("%d of its %d blocks are damaged, the first at byte %d: %w", bad, len(index), at, first)
 	}
 	return budget, 0, nil
+}
+
+// readAhead reads the blocks of a table, which follow each other, many at a time.
+type readAhead struct {
+	f   *os.File
+	buf []byte
+	at  int64 // where buf begins in the file
+}
+
+func (r *readAhead) read(b storefile.Block) ([]byte, error) {
+	if b.Offset < r.at || b.Offset+b.Len > r.at+int64(len(r.buf)) {
+		r.buf, r.at = slices.Grow(r.buf[:0], int(max(b.Len, 1<<20)))[:max(b.Len, 1<<20)], b.Offset
+		n, err := r.f.ReadAt(r.buf, b.Offset)
+		if r.buf = r.buf[:n]; int64(n) < b.Len {
+			return nil, err
+		}
+	}
+	return r.buf[b.Offset-r.at:][:b.Len], nil
 }
 
 // logs reads what Badger would replay or cut: damage with acknowledged entries behind it would lose them.
