@@ -141,8 +141,12 @@ func countMessages(ctx context.Context, dir string) (uint64, error) {
 	if err != nil {
 		return 0, errors.Join(err, log.Close())
 	}
+	receipts, err := signing.NewReceiptVerifier(jwks)
+	if err != nil {
+		return 0, errors.Join(err, log.Close())
+	}
 	v, err := ledger.Verify(ctx, log, ledger.VerifyOptions{Keys: p.classKeys(), CheckReceipt: func(compact string) ([]byte, error) {
-		payload, _, err := signing.VerifyReceipt(compact, jwks)
+		payload, _, err := receipts.Verify(compact)
 		return payload, err
 	}})
 	if err = errors.Join(err, log.Close()); err != nil {
